@@ -1,0 +1,47 @@
+//! One decoded value, borrowed from the event it came in.
+
+use crate::decimal::Decimal;
+use crate::temporal::{Date, DateTime, Time, Timestamp};
+
+/// A value of one column in one row image. At most 24 bytes and `Copy`: a row is a slice of cells, no allocation.
+///
+/// What the bytes alone do not say (signedness is applied already, but charset, fractional digits, labels, declared
+/// length) stands in the [`crate::schema::Column`] of the same index.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// Not in this row image (`binlog_row_image` MINIMAL or NOBLOB). This is not NULL.
+    Absent,
+    Null,
+    /// TINYINT, SMALLINT, MEDIUMINT, INT, BIGINT, signed.
+    Int(i64),
+    /// The same, UNSIGNED.
+    UInt(u64),
+    Float(f32),
+    Double(f64),
+    Decimal(Decimal<'a>),
+    /// BIT(n), n up to 64; the width is in the column.
+    Bit(u64),
+    /// 0 is the year 0000, otherwise 1901..=2155.
+    Year(u16),
+    Date(Date),
+    Time(Time),
+    DateTime(DateTime),
+    Timestamp(Timestamp),
+    /// CHAR, VARCHAR, TEXT: bytes in the column's character set.
+    Text(&'a [u8]),
+    /// BINARY, VARBINARY, BLOB. BINARY(n) comes with its trailing zeros stripped: pad to the column's length.
+    Bytes(&'a [u8]),
+    /// 1-based index of the label; 0 is the empty error value ''.
+    Enum(u16),
+    /// Bit i set: label i (0-based) is a member.
+    Set(u64),
+    /// MySQL's binary JSON; empty slice is the JSON null that MySQL stores as zero bytes.
+    Json(&'a [u8]),
+    /// Partial update of a JSON value (PARTIAL_UPDATE_ROWS): the serialized diff sequence, to be applied to the
+    /// before-image value.
+    JsonDiff(&'a [u8]),
+    /// 4 bytes SRID (little-endian) and WKB.
+    Geometry(&'a [u8]),
+    /// Little-endian f32 values.
+    Vector(&'a [u8]),
+}
