@@ -1,0 +1,144 @@
+//! DECIMAL(p,s) in the packed form of NEWDECIMAL columns: exact, never through a float.
+//!
+//! Nine decimal digits take four bytes, big-endian; the digits left over at the outer end of the integer and fractional
+//! parts take 1 to 4 bytes. The topmost bit is inverted (so that bytes sort as numbers do) and a negative number has
+//! all its bits inverted. Source: MySQL manual, "DECIMAL Data Type Characteristics", and the format comments of the
+//! server's decimal library.
+
+use crate::error::{Error, Result};
+
+/// Bytes that 0 to 9 digits outside a group of nine take.
+const PARTIAL_BYTES: [u8; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
+/// What the server accepts in a column definition.
+const MAX_PRECISION: u8 = 65;
+const MAX_SCALE: u8 = 30;
+
+/// A number as it stands in the row. Equal values of one column have equal bytes, so comparing is comparing bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal<'a> {
+    /// Exactly [`Decimal::encoded_len`] bytes when made by [`Decimal::read`].
+    pub bytes: &'a [u8],
+    pub precision: u8,
+    pub scale: u8,
+}
+
+impl<'a> Decimal<'a> {
+    /// Bytes that a DECIMAL(`precision`,`scale`) takes in a row; a scale above the precision counts as equal to it.
+    #[must_use]
+    pub fn encoded_len(precision: u8, scale: u8) -> usize {
+        let digits = |n: u8| usize::from(n / 9) * 4 + usize::from(PARTIAL_BYTES[usize::from(n % 9)]);
+        digits(precision.saturating_sub(scale)) + digits(scale)
+    }
+
+    /// Takes the value from the front of `bytes`; more bytes may follow.
+    ///
+    /// # Errors
+    /// Precision or scale beyond what a column can have, too few bytes, or a group that is no decimal number.
+    pub fn read(bytes: &'a [u8], precision: u8, scale: u8) -> Result<Self> {
+        if precision == 0 || precision > MAX_PRECISION || scale > MAX_SCALE || scale > precision {
+            return Err(Error::Malformed {
+                what: "DECIMAL",
+                detail: format!("({precision},{scale}) is no column type"),
+            });
+        }
+        let need = Self::encoded_len(precision, scale);
+        let bytes = bytes.get(..need).ok_or(Error::Truncated { what: "DECIMAL", need, have: bytes.len() })?;
+        let value = Self { bytes, precision, scale };
+        for (group, digits) in value.groups() {
+            if group >= 10u32.pow(u32::from(digits)) {
+                return Err(Error::Malformed {
+                    what: "DECIMAL",
+                    detail: format!("{group} has more than {digits} digits"),
+                });
+            }
+        }
+        Ok(value)
+    }
+
+    #[must_use]
+    pub fn is_negative(&self) -> bool {
+        self.bytes.first().is_some_and(|b| b & 0x80 == 0)
+    }
+
+    /// Writes the text that the server prints: `-0.50`, `0`, `12.00`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if self.is_negative() {
+            out.push(b'-');
+        }
+        let integer = self.precision.saturating_sub(self.scale);
+        let integer_groups = usize::from(integer / 9) + usize::from(!integer.is_multiple_of(9));
+        let mut groups = self.groups();
+        let mut started = false;
+        for (group, digits) in groups.by_ref().take(integer_groups) {
+            if started {
+                push_padded(group, digits, out);
+            } else if group != 0 {
+                out.extend_from_slice(itoa::Buffer::new().format(group).as_bytes());
+                started = true;
+            }
+        }
+        if !started {
+            out.push(b'0');
+        }
+        if self.scale > 0 {
+            out.push(b'.');
+            for (group, digits) in groups {
+                push_padded(group, digits, out);
+            }
+        }
+    }
+
+    /// The groups from the front: value and number of its digits.
+    fn groups(&self) -> Groups<'a> {
+        let integer = self.precision.saturating_sub(self.scale);
+        Groups {
+            bytes: self.bytes,
+            mask: if self.is_negative() { 0xff } else { 0 },
+            flip: 0x80,
+            partial_integer: integer % 9,
+            full: integer / 9 + self.scale / 9,
+            partial_fraction: self.scale % 9,
+        }
+    }
+}
+
+struct Groups<'a> {
+    bytes: &'a [u8],
+    mask: u8,
+    /// The inverted sign bit, in the very first byte only.
+    flip: u8,
+    partial_integer: u8,
+    full: u8,
+    partial_fraction: u8,
+}
+
+impl Iterator for Groups<'_> {
+    type Item = (u32, u8);
+
+    fn next(&mut self) -> Option<(u32, u8)> {
+        let digits = if self.partial_integer > 0 {
+            std::mem::take(&mut self.partial_integer)
+        } else if self.full > 0 {
+            self.full -= 1;
+            9
+        } else if self.partial_fraction > 0 {
+            std::mem::take(&mut self.partial_fraction)
+        } else {
+            return None;
+        };
+        let (group, rest) = self.bytes.split_at_checked(usize::from(PARTIAL_BYTES[usize::from(digits)]))?;
+        self.bytes = rest;
+        let value = group.iter().fold(0u32, |value, &byte| {
+            let byte = byte ^ self.mask ^ std::mem::take(&mut self.flip);
+            value << 8 | u32::from(byte)
+        });
+        Some((value, digits))
+    }
+}
+
+fn push_padded(value: u32, digits: u8, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(value).as_bytes();
+    out.extend(std::iter::repeat_n(b'0', usize::from(digits).saturating_sub(text.len())));
+    out.extend_from_slice(text);
+}

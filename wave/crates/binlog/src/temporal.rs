@@ -1,0 +1,332 @@
+//! DATE, TIME, DATETIME and TIMESTAMP in every form in which they stand in rows.
+//!
+//! Nothing is normalised: zero dates, dates with a zero day or month, 31 February and year 3 are values that the server
+//! stores and returns, so they pass unchanged. Forms with fractional digits are big-endian (MySQL worklogs 946 and
+//! 2380); the older ones are little-endian. Time zones: a TIMESTAMP is UTC in the log and is printed in UTC.
+
+use crate::error::{Error, Result};
+
+/// A DATE as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Date {
+    pub year: u16,
+    pub month: u8,
+    pub day: u8,
+}
+
+/// A TIME: a span from -838:59:59.999999 to 838:59:59.999999.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Time {
+    pub negative: bool,
+    pub hour: u16,
+    pub minute: u8,
+    pub second: u8,
+    pub micros: u32,
+}
+
+/// A DATETIME, without a zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DateTime {
+    pub year: u16,
+    pub month: u8,
+    pub day: u8,
+    pub hour: u8,
+    pub minute: u8,
+    pub second: u8,
+    pub micros: u32,
+}
+
+/// A TIMESTAMP: seconds since 1970-01-01 00:00:00 UTC; `seconds` 0 is the zero date, not 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Timestamp {
+    pub seconds: u32,
+    pub micros: u32,
+}
+
+/// Bytes of a TIME(`fsp`).
+#[must_use]
+pub fn time2_len(fsp: u8) -> usize {
+    3 + fraction_len(fsp)
+}
+
+/// Bytes of a DATETIME(`fsp`).
+#[must_use]
+pub fn datetime2_len(fsp: u8) -> usize {
+    5 + fraction_len(fsp)
+}
+
+/// Bytes of a TIMESTAMP(`fsp`).
+#[must_use]
+pub fn timestamp2_len(fsp: u8) -> usize {
+    4 + fraction_len(fsp)
+}
+
+fn fraction_len(fsp: u8) -> usize {
+    usize::from(fsp.min(6)).div_ceil(2)
+}
+
+/// The first `N` bytes.
+fn take<'a, const N: usize>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8; N]> {
+    bytes.first_chunk().ok_or(Error::Truncated { what, need: N, have: bytes.len() })
+}
+
+/// The fraction behind `skip` bytes, big-endian, in its own unit (see [`to_micros`]).
+fn fraction(what: &'static str, bytes: &[u8], skip: usize, fsp: u8) -> Result<u32> {
+    if fsp > 6 {
+        return Err(Error::Malformed { what, detail: format!("{fsp} fractional digits") });
+    }
+    let need = skip + fraction_len(fsp);
+    let bytes = bytes.get(skip..need).ok_or(Error::Truncated { what, need, have: bytes.len() })?;
+    Ok(bytes.iter().fold(0, |value, &b| value << 8 | u32::from(b)))
+}
+
+fn to_micros(what: &'static str, fraction: u32, fsp: u8) -> Result<u32> {
+    let micros = match fraction_len(fsp) {
+        0 => 0,
+        1 => fraction * 10_000,
+        2 => fraction * 100,
+        _ => fraction,
+    };
+    if micros > 999_999 {
+        return Err(Error::Malformed { what, detail: format!("{micros} microseconds") });
+    }
+    Ok(micros)
+}
+
+impl Date {
+    /// From the 3 bytes of a DATE column at the front of `bytes`.
+    ///
+    /// # Errors
+    /// Too few bytes.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let [a, b, c] = *take("DATE", bytes)?;
+        let packed = u32::from_le_bytes([a, b, c, 0]);
+        Ok(Self { year: (packed >> 9) as u16, month: (packed >> 5 & 15) as u8, day: (packed & 31) as u8 })
+    }
+
+    /// `YYYY-MM-DD`.
+    pub fn write(self, out: &mut Vec<u8>) {
+        write_date_parts(self.year, self.month, self.day, out);
+    }
+}
+
+impl Time {
+    /// From the 3 bytes of a TIME column made before MySQL 5.6.
+    ///
+    /// # Errors
+    /// Too few bytes.
+    pub fn read_old(bytes: &[u8]) -> Result<Self> {
+        let [a, b, c] = *take("TIME", bytes)?;
+        let packed = i32::from_le_bytes([0, a, b, c]) >> 8;
+        let digits = packed.unsigned_abs();
+        Ok(Self {
+            negative: packed < 0,
+            hour: (digits / 10_000) as u16,
+            minute: (digits / 100 % 100) as u8,
+            second: (digits % 100) as u8,
+            micros: 0,
+        })
+    }
+
+    /// From the [`time2_len`] bytes of a TIME(`fsp`) column.
+    ///
+    /// # Errors
+    /// Too few bytes, or a fraction of a second or more.
+    pub fn read(bytes: &[u8], fsp: u8) -> Result<Self> {
+        let [a, b, c] = *take("TIME", bytes)?;
+        let fraction_bits = fraction_len(fsp) as u32 * 8;
+        // Seconds and fraction are one number around a zero point, so a negative one borrows from the seconds.
+        let raw =
+            i64::from(u32::from_be_bytes([0, a, b, c])) << fraction_bits | i64::from(fraction("TIME", bytes, 3, fsp)?);
+        let signed = raw - (0x80_0000 << fraction_bits);
+        let packed = signed.unsigned_abs();
+        let seconds = packed >> fraction_bits;
+        Ok(Self {
+            negative: signed < 0,
+            hour: (seconds >> 12 & 0x3ff) as u16,
+            minute: (seconds >> 6 & 0x3f) as u8,
+            second: (seconds & 0x3f) as u8,
+            micros: to_micros("TIME", (packed & ((1 << fraction_bits) - 1)) as u32, fsp)?,
+        })
+    }
+
+    /// `[-]HH:MM:SS[.ffffff]`, hours with two or three digits, `fsp` digits of the fraction.
+    pub fn write(self, out: &mut Vec<u8>, fsp: u8) {
+        if self.negative {
+            out.push(b'-');
+        }
+        if self.hour >= 100 {
+            out.extend_from_slice(itoa::Buffer::new().format(self.hour).as_bytes());
+        } else {
+            push2(self.hour as u8, out);
+        }
+        out.push(b':');
+        push2(self.minute, out);
+        out.push(b':');
+        push2(self.second, out);
+        write_fraction(self.micros, fsp, out);
+    }
+}
+
+impl DateTime {
+    /// From the 8 bytes of a DATETIME column made before MySQL 5.6.
+    ///
+    /// # Errors
+    /// Too few bytes, or a number with more than 14 digits.
+    pub fn read_old(bytes: &[u8]) -> Result<Self> {
+        let packed = u64::from_le_bytes(*take("DATETIME", bytes)?);
+        if packed > 99_991_231_235_959 {
+            return Err(Error::Malformed { what: "DATETIME", detail: format!("{packed} is beyond the year 9999") });
+        }
+        let (date, time) = (packed / 1_000_000, packed % 1_000_000);
+        Ok(Self {
+            year: (date / 10_000) as u16,
+            month: (date / 100 % 100) as u8,
+            day: (date % 100) as u8,
+            hour: (time / 10_000) as u8,
+            minute: (time / 100 % 100) as u8,
+            second: (time % 100) as u8,
+            micros: 0,
+        })
+    }
+
+    /// From the [`datetime2_len`] bytes of a DATETIME(`fsp`) column.
+    ///
+    /// # Errors
+    /// Too few bytes, or a value before the zero date.
+    pub fn read(bytes: &[u8], fsp: u8) -> Result<Self> {
+        let [a, b, c, d, e] = *take("DATETIME", bytes)?;
+        let raw = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
+        let packed = raw
+            .checked_sub(0x80_0000_0000)
+            .ok_or_else(|| Error::Malformed { what: "DATETIME", detail: "it is before the zero date".into() })?;
+        let micros = to_micros("DATETIME", fraction("DATETIME", bytes, 5, fsp)?, fsp)?;
+        Ok(Self { micros, ..Self::from_packed_seconds(packed) })
+    }
+
+    /// From the whole seconds of a packed DATETIME (without its zero point): year and month in base 13, then 5 bits of
+    /// day, 5 of hour, 6 of minute, 6 of second.
+    pub(crate) fn from_packed_seconds(packed: u64) -> Self {
+        let year_month = packed >> 22;
+        Self {
+            year: (year_month / 13) as u16,
+            month: (year_month % 13) as u8,
+            day: (packed >> 17 & 31) as u8,
+            hour: (packed >> 12 & 31) as u8,
+            minute: (packed >> 6 & 63) as u8,
+            second: (packed & 63) as u8,
+            micros: 0,
+        }
+    }
+
+    #[must_use]
+    pub fn date(self) -> Date {
+        Date { year: self.year, month: self.month, day: self.day }
+    }
+
+    /// `YYYY-MM-DD HH:MM:SS[.ffffff]` with `fsp` digits of the fraction.
+    pub fn write(self, out: &mut Vec<u8>, fsp: u8) {
+        write_date_parts(self.year, self.month, self.day, out);
+        out.push(b' ');
+        push2(self.hour, out);
+        out.push(b':');
+        push2(self.minute, out);
+        out.push(b':');
+        push2(self.second, out);
+        write_fraction(self.micros, fsp, out);
+    }
+}
+
+impl Timestamp {
+    /// From the 4 bytes of a TIMESTAMP column made before MySQL 5.6.
+    ///
+    /// # Errors
+    /// Too few bytes.
+    pub fn read_old(bytes: &[u8]) -> Result<Self> {
+        Ok(Self { seconds: u32::from_le_bytes(*take("TIMESTAMP", bytes)?), micros: 0 })
+    }
+
+    /// From the [`timestamp2_len`] bytes of a TIMESTAMP(`fsp`) column.
+    ///
+    /// # Errors
+    /// Too few bytes, or a fraction of a second or more.
+    pub fn read(bytes: &[u8], fsp: u8) -> Result<Self> {
+        let seconds = u32::from_be_bytes(*take("TIMESTAMP", bytes)?);
+        Ok(Self { seconds, micros: to_micros("TIMESTAMP", fraction("TIMESTAMP", bytes, 4, fsp)?, fsp)? })
+    }
+
+    /// The zero date, which is no instant.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.seconds == 0
+    }
+
+    /// Microseconds since 1970-01-01 00:00:00 UTC; 0 for the zero date.
+    #[must_use]
+    pub fn epoch_micros(self) -> i64 {
+        if self.is_zero() { 0 } else { i64::from(self.seconds) * 1_000_000 + i64::from(self.micros) }
+    }
+
+    /// The date and time in UTC.
+    #[must_use]
+    pub fn utc(self) -> DateTime {
+        if self.is_zero() {
+            return DateTime::default();
+        }
+        let (days, second_of_day) = (self.seconds / 86_400, self.seconds % 86_400);
+        // Days counted from 0000-03-01 in eras of 400 years: leap days then fall at the end of years and eras.
+        let days = days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        DateTime {
+            year: (era * 400 + year_of_era + u32::from(month <= 2)) as u16,
+            month: month as u8,
+            day: (day_of_year - (153 * shifted_month + 2) / 5 + 1) as u8,
+            hour: (second_of_day / 3_600) as u8,
+            minute: (second_of_day / 60 % 60) as u8,
+            second: (second_of_day % 60) as u8,
+            micros: self.micros,
+        }
+    }
+
+    /// In UTC, `YYYY-MM-DD HH:MM:SS[.ffffff]` with `fsp` digits of the fraction; the zero date as all zeros.
+    pub fn write(self, out: &mut Vec<u8>, fsp: u8) {
+        self.utc().write(out, fsp);
+    }
+}
+
+fn write_date_parts(year: u16, month: u8, day: u8, out: &mut Vec<u8>) {
+    if year >= 10_000 {
+        out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
+    } else {
+        push2((year / 100) as u8, out);
+        push2((year % 100) as u8, out);
+    }
+    out.push(b'-');
+    push2(month, out);
+    out.push(b'-');
+    push2(day, out);
+}
+
+fn write_fraction(micros: u32, fsp: u8, out: &mut Vec<u8>) {
+    if fsp == 0 {
+        return;
+    }
+    out.push(b'.');
+    let mut unit = 100_000;
+    for _ in 0..fsp.min(6) {
+        out.push(b'0' + (micros / unit % 10) as u8);
+        unit /= 10;
+    }
+}
+
+/// Two digits, more only for a value that no server stores.
+fn push2(value: u8, out: &mut Vec<u8>) {
+    if value >= 100 {
+        out.push(b'0' + value / 100);
+    }
+    out.extend_from_slice(&[b'0' + value / 10 % 10, b'0' + value % 10]);
+}
