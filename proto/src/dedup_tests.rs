@@ -148,8 +148,8 @@ proptest! {
         prop_assume!(log.get(lost + 1).is_some_and(|next| next.epoch == log[lost].epoch));
         let epoch = log[lost].epoch;
         let mut log = log;
-        log.retain(|record| record.epoch <= epoch);
         let lost = log.remove(lost);
+        log.retain(|record| record.epoch <= epoch);
         let stored = log.iter().map(|record| record.end.seq).fold(lost.end.seq, u64::max);
         log.push(header(epoch + 1, 0, 1, stored));
         let mut dedup = Deduplicator::new(Gaps::Loss);
