@@ -1,0 +1,74 @@
+//! The data folder of an embedded installation: owned by one process at a time.
+//!
+//! The lock is the kernel's (`flock` on the file `lock`), so it ends with its process, however that dies. The process
+//! number inside is only for the message.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::CoordError;
+
+/// A locked data folder. Clones share the lock, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: Arc<File>,
+}
+
+impl DataDir {
+    /// Creates the folder if needed and locks it for this process.
+    ///
+    /// # Errors
+    /// [`CoordError::Locked`] when somebody has it (this process included), [`CoordError::Unavailable`] when the folder
+    /// cannot be made or written.
+    pub fn lock(path: impl Into<PathBuf>) -> Result<Self, CoordError> {
+        let path = path.into();
+        fs::create_dir_all(&path).map_err(|e| io_error(&path, "create", &e))?;
+        let lock_path = path.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(|e| io_error(&lock_path, "open", &e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = (&file).take(32).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(CoordError::Locked { path, pid });
+            }
+            Err(TryLockError::Error(e)) => return Err(io_error(&lock_path, "lock", &e)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(|e| io_error(&lock_path, "write", &e))?;
+        Ok(Self { path, _lock: Arc::new(file) })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A folder inside, created durably.
+    pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf, CoordError> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).map_err(|e| io_error(&path, "create", &e))?;
+        sync_dir(&self.path).map_err(|e| io_error(&self.path, "sync", &e))?;
+        Ok(path)
+    }
+}
+
+/// Makes names in `path` (created, renamed, removed) durable.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+pub(crate) fn io_error(path: &Path, doing: &str, error: &io::Error) -> CoordError {
+    CoordError::Unavailable(format!("cannot {doing} {}: {error}", path.display()))
+}
