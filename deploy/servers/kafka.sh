@@ -7,7 +7,7 @@
 #   kafka.sh run CLASS ...                a tool, such as org.apache.kafka.tools.TopicCommand
 #   kafka.sh versions
 # Addresses for clients are in DIR/bootstrap. Read at start: KAFKA_HEAP, a broker's heap (512m);
-# KAFKA_JVM, more options of its JVM; KAFKA_EXTRA, more lines for server.properties.
+# KAFKA_JVM, options of its JVM (-XX:+UseG1GC); KAFKA_EXTRA, more lines for server.properties.
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 versions='4.3.1
@@ -67,7 +67,7 @@ node() { # DIR I
   not_running "$1/$2"
   : >"$1/$2/log"
   # shellcheck disable=SC2086 # KAFKA_JVM is a list of options
-  daemon "$1/$2" java -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -Djava.awt.headless=true ${KAFKA_JVM:-} \
+  daemon "$1/$2" java -Xms"$heap" -Xmx"$heap" -Djava.awt.headless=true ${KAFKA_JVM:--XX:+UseG1GC} \
     -Dorg.slf4j.simpleLogger.defaultLogLevel=info -cp "$R/*" kafka.Kafka "$1/$2/server.properties"
 }
 ready() { wait_ready "$1/$2" grep -q 'Kafka Server started' "$1/$2/log"; }

@@ -106,10 +106,12 @@ absolute() { [ -d "$1" ] || die "no folder $1"; (cd "$1" && pwd -P); }
 # exclusive DIR: from here to the script's end, no other start, stop or kill of DIR
 exclusive() { exec 8>"$1/lock"; flock 8; }
 
-# daemon DIR COMMAND...: run it detached, its output in DIR/log, its pid in DIR/pid
+# daemon DIR COMMAND...: run it detached, its output in DIR/log, its pid in DIR/pid and in `started[DIR]`
+declare -A started
 daemon() {
   local d=$1; shift
   setsid "$@" >>"$d/log" 2>&1 </dev/null 8>&- &
+  started[$d]=$!
   echo $! >"$d/pid"
 }
 
@@ -127,11 +129,11 @@ alive() { grep -qs '^State:.[^ZX]' "/proc/$1/status"; }
 
 # end_servers SIGNAL SECONDS DIR...: all at once; waits till they are gone, SIGKILL for those that stay
 end_servers() {
-  local signal=$1 seconds=$2 d p i pids=(); shift 2
+  local signal=$1 end=$((SECONDS + $2)) d p pids=(); shift 2
   for d in "$@"; do
     if p=$(server_pid "$d"); then pids+=("$p"); kill "-$signal" "$p" 2>/dev/null || :; fi
   done
-  for ((i = 0; i < seconds * 50; i++)); do
+  while [ $SECONDS -le $end ]; do
     for p in "${pids[@]}"; do if alive "$p"; then sleep 0.02; continue 2; fi; done
     for d in "$@"; do rm -f "$d/pid"; done
     return 0
@@ -140,12 +142,12 @@ end_servers() {
   end_servers KILL 60 "$@"
 }
 
-# wait_ready DIR COMMAND...: till COMMAND works, or the server dies
+# wait_ready DIR COMMAND...: till COMMAND works, or the server that `daemon` started dies
 wait_ready() {
-  local d=$1 pid i end=$((SECONDS + 120)); pid=$(server_pid "$d" || :); shift
+  local d=$1 end=$((SECONDS + 120)); shift
   while [ $SECONDS -lt $end ]; do
     if "$@" >/dev/null 2>"$d/ready.err"; then rm -f "$d/ready.err"; return; fi
-    [ -n "$pid" ] && alive "$pid" || { tail -20 "$d/log" >&2; die "the server in $d died, see $d/log"; }
+    alive "${started[$d]}" || { tail -20 "$d/log" >&2; die "the server in $d died, see $d/log"; }
     sleep 0.05
   done
   cat "$d/ready.err" >&2
