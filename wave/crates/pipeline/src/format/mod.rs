@@ -7,9 +7,16 @@ use std::sync::Arc;
 use binlog::Cell;
 use binlog::schema::Table;
 
+mod escape;
+mod java_number;
+pub mod maxwell_ddl;
 pub mod maxwell_json;
+mod maxwell_value;
 pub mod row_batch;
+pub mod row_batch_read;
+mod row_batch_wire;
 pub mod text;
+mod wkt;
 
 /// What happened to a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +34,8 @@ pub struct Transaction {
     pub server_uuid: String,
     /// Log file of the commit event.
     pub file: Arc<str>,
+    /// Offset where the transaction starts in the same file.
+    pub start_pos: u64,
     /// Offset where the commit event ends: the next transaction starts here.
     pub end_pos: u64,
     /// InnoDB transaction id of the XID event.
@@ -55,6 +64,8 @@ pub struct RowView<'a> {
     pub columns: Option<&'a [u16]>,
     /// Header time of the rows event, seconds.
     pub timestamp: u32,
+    /// Offset where the rows event starts in the log file; for an event of a compressed payload, where the payload starts.
+    pub event_pos: u64,
     /// Offset where the rows event ends in the log file.
     pub event_end_pos: u64,
     /// Ordinal of the rows event in its transaction, skipped ones counted.
@@ -80,6 +91,31 @@ pub struct DdlView<'a> {
     /// Default database of the statement.
     pub database: &'a str,
     pub sql: &'a str,
+    /// Header time of the statement's event, seconds.
+    pub timestamp: u32,
+    /// Offset where the statement's event starts in the log file.
+    pub event_pos: u64,
+    /// Ordinal of the statement among the rows events and statements of its transaction.
+    pub event: u32,
+}
+
+impl RowView<'_> {
+    /// The cells that say what the row is: after an insert or update, before a delete.
+    #[must_use]
+    pub fn image(&self) -> &[Cell<'_>] {
+        if self.op == Op::Delete { self.before } else { self.after }
+    }
+}
+
+/// Whether two cells of one column hold the same value. Floats compare by their bits, so that a change of the sign of
+/// zero is a change.
+#[must_use]
+pub fn same_value(a: &Cell<'_>, b: &Cell<'_>) -> bool {
+    match (a, b) {
+        (Cell::Float(a), Cell::Float(b)) => a.to_bits() == b.to_bits(),
+        (Cell::Double(a), Cell::Double(b)) => a.to_bits() == b.to_bits(),
+        _ => a == b,
+    }
 }
 
 /// The row cannot be written in this format; the table is quarantined for the feeds concerned.
