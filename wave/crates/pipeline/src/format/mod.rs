@@ -26,6 +26,16 @@ pub enum Op {
     Delete,
 }
 
+impl From<binlog::rows::RowsKind> for Op {
+    fn from(kind: binlog::rows::RowsKind) -> Self {
+        match kind {
+            binlog::rows::RowsKind::Insert => Op::Insert,
+            binlog::rows::RowsKind::Update => Op::Update,
+            binlog::rows::RowsKind::Delete => Op::Delete,
+        }
+    }
+}
+
 /// What all rows of one transaction share. Complete before its first row is encoded: rows are held to their commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {

@@ -1,0 +1,174 @@
+//! Transactions out of events: rows are held to their commit.
+//!
+//! A rollback, also a partial one to a savepoint, can still follow rows in the log; XA rows arrive at PREPARE and may be
+//! decided hours later by another session. So nothing is published before the event that commits it. Held rows are raw
+//! event bytes ([`crate::spill::Held`]); decoding happens once, at publishing.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use binlog::event::StreamState;
+use binlog::position::FilePos;
+
+use crate::format::Op;
+use crate::route::Route;
+use crate::spill::{Held, SpillStore};
+
+/// GTID of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gtid {
+    MySql { uuid: [u8; 16], tag: String, gno: u64 },
+    MariaDb { domain: u32, server: u32, sequence: u64 },
+}
+
+/// Where a rows event stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowsPlace {
+    /// Header time, seconds.
+    pub timestamp: u32,
+    /// Offset where the event (or the payload it came in) ends.
+    pub end_pos: u64,
+    /// The event came out of a payload: it has no checksum.
+    pub inner: bool,
+}
+
+/// One thing to publish, in log order.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Rows {
+        route: Arc<Route>,
+        /// Place of the raw event in [`OpenTransaction::held`].
+        at: u64,
+        len: usize,
+        op: Op,
+        /// Ordinal of the rows event in its transaction, skipped ones counted.
+        event: u32,
+        place: RowsPlace,
+    },
+    Ddl { database: String, sql: String },
+}
+
+/// A transaction being read, or read and waiting.
+#[derive(Debug, Default)]
+pub struct OpenTransaction {
+    pub gtid: Option<Gtid>,
+    /// From the GTID event, microseconds since the Unix epoch.
+    pub commit_us: Option<u64>,
+    pub server_id: u32,
+    pub thread_id: Option<u32>,
+    pub start: FilePos,
+    /// BEGIN, XA START or a MariaDB group start was seen: the next statement does not end it.
+    pub begun: bool,
+    pub xa: Option<String>,
+    pub items: Vec<Item>,
+    pub held: Held,
+    /// Rows events so far, wanted or not.
+    pub events: u32,
+    /// The log format that the held events are in.
+    pub stream: Arc<StreamState>,
+    savepoints: Vec<(String, usize, u64)>,
+}
+
+impl OpenTransaction {
+    /// Holds one wanted rows event.
+    ///
+    /// # Errors
+    /// The spill fails.
+    pub fn hold_rows(
+        &mut self,
+        route: &Arc<Route>,
+        op: Op,
+        raw: &[u8],
+        place: RowsPlace,
+        spills: &mut dyn SpillStore,
+    ) -> io::Result<()> {
+        let at = self.held.push(raw, spills)?;
+        let item = Item::Rows { route: Arc::clone(route), at, len: raw.len(), op, event: self.events, place };
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// Forgets everything held: it was rolled back, or is read again.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.held = Held::default();
+        self.savepoints.clear();
+        self.events = 0;
+    }
+
+    /// Takes over the rows of a prepared XA transaction, which this one commits.
+    pub fn adopt(&mut self, prepared: OpenTransaction) {
+        self.items = prepared.items;
+        self.held = prepared.held;
+        self.events = prepared.events;
+        self.stream = prepared.stream;
+        self.thread_id = prepared.thread_id;
+    }
+
+    pub fn savepoint(&mut self, name: &str) {
+        self.savepoints.retain(|(n, _, _)| !n.eq_ignore_ascii_case(name));
+        self.savepoints.push((name.to_string(), self.items.len(), self.held.len()));
+    }
+
+    /// Drops what came after the savepoint. An unknown name means that it was set before any logged change: everything
+    /// goes.
+    pub fn rollback_to(&mut self, name: &str) {
+        let found = self.savepoints.iter().position(|(n, _, _)| n.eq_ignore_ascii_case(name));
+        let (items, held) = match found {
+            Some(i) => {
+                self.savepoints.truncate(i + 1);
+                (self.savepoints[i].1, self.savepoints[i].2)
+            }
+            None => (0, 0),
+        };
+        self.items.truncate(items);
+        self.held.truncate(held);
+    }
+}
+
+/// Prepared XA transactions by xid.
+pub type Prepared = HashMap<String, OpenTransaction>;
+
+/// The bytes of an XA id as the server writes them in statements: `X'hex',X'hex',format`.
+#[must_use]
+pub fn xid_text(gtrid: &[u8], bqual: &[u8], format: u32) -> String {
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+    format!("X'{}',X'{}',{format}", hex(gtrid), hex(bqual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spill::MemorySpills;
+
+    #[test]
+    fn partial_rollback_drops_the_tail_only() {
+        let mut txn = OpenTransaction::default();
+        let table = binlog::schema::Table {
+            database: "d".into(),
+            name: "t".into(),
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            source: binlog::schema::SchemaSource::Log,
+            hash: 0,
+        };
+        let route = Arc::new(Route::new(table, b"", &[], |_| true).unwrap());
+        txn.hold_rows(&route, Op::Insert, b"one", RowsPlace::default(), &mut MemorySpills).unwrap();
+        txn.savepoint("a");
+        txn.hold_rows(&route, Op::Insert, b"two", RowsPlace::default(), &mut MemorySpills).unwrap();
+        txn.savepoint("b");
+        txn.hold_rows(&route, Op::Insert, b"three", RowsPlace::default(), &mut MemorySpills).unwrap();
+        txn.rollback_to("A");
+        assert_eq!((txn.items.len(), txn.held.len()), (1, 3));
+        txn.rollback_to("never seen");
+        assert_eq!((txn.items.len(), txn.held.len()), (0, 0));
+    }
+
+    #[test]
+    fn xid_as_the_server_prints_it() {
+        assert_eq!(xid_text(b"trx", b"", 1), "X'747278',X'',1");
+    }
+}

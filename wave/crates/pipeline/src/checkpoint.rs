@@ -1,0 +1,133 @@
+//! The stored form of a checkpoint: where an instance goes on, and what must be remembered with it.
+//!
+//! JSON with a format number. A checkpoint is always a transaction boundary: every transaction up to it is settled in
+//! every feed that is not parked. Open XA transactions (prepared, not yet decided) stay listed until their decision is
+//! settled; their rows are read again by the next owner.
+
+use binlog::position::{FilePos, Position};
+use serde::{Deserialize, Serialize};
+
+const FORMAT: u32 = 1;
+
+/// A prepared XA transaction whose COMMIT or ROLLBACK has not been seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenXa {
+    /// The xid as the log writes it: `X'…',X'…',n`.
+    pub xid: String,
+    /// GTID of the PREPARE; left out of the executed set so that the server sends it again.
+    pub gtid: Option<String>,
+    pub file: String,
+    /// Offset where the PREPARE transaction starts.
+    pub pos: u64,
+}
+
+/// A durable position of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub position: Position,
+    /// Ordinal of the last settled transaction in this incarnation.
+    pub seq: u64,
+    /// The server that the file and offset belong to.
+    pub server_uuid: String,
+    /// Commit time of the last settled transaction, microseconds since the Unix epoch; 0 when none.
+    pub commit_us: u64,
+    pub open_xa: Vec<OpenXa>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    file: String,
+    pos: u64,
+    gtid_set: String,
+    seq: u64,
+    server_uuid: String,
+    commit_us: u64,
+    open_xa: Vec<OpenXa>,
+}
+
+/// The bytes are not a checkpoint that this version reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("checkpoint cannot be read: {0}; it was left as it is, nothing was skipped")]
+pub struct CheckpointError(String);
+
+impl Checkpoint {
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let stored = Stored {
+            format: FORMAT,
+            file: self.position.file_pos.file.clone(),
+            pos: self.position.file_pos.pos,
+            gtid_set: self.position.gtids.to_string(),
+            seq: self.seq,
+            server_uuid: self.server_uuid.clone(),
+            commit_us: self.commit_us,
+            open_xa: self.open_xa.clone(),
+        };
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// Bytes that are not JSON of format 1, or hold a GTID set that cannot be read.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let stored: Stored = serde_json::from_slice(bytes).map_err(|e| CheckpointError(e.to_string()))?;
+        if stored.format != FORMAT {
+            return Err(CheckpointError(format!("format {} is newer than this version's {FORMAT}", stored.format)));
+        }
+        let gtids = stored.gtid_set.parse().map_err(|e| CheckpointError(format!("GTID set: {e}")))?;
+        Ok(Checkpoint {
+            position: Position { file_pos: FilePos { file: stored.file, pos: stored.pos }, gtids },
+            seq: stored.seq,
+            server_uuid: stored.server_uuid,
+            commit_us: stored.commit_us,
+            open_xa: stored.open_xa,
+        })
+    }
+}
+
+/// Why and where a feed was parked or a table quarantined; stored beside the checkpoint that first passed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stopped {
+    pub file: String,
+    pub pos: u64,
+    pub gtid_set: String,
+    /// Last transaction that the feed or table has completely.
+    pub seq: u64,
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        Checkpoint {
+            position: Position {
+                file_pos: FilePos { file: "binlog.000007".into(), pos: 4711 },
+                gtids: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".parse().unwrap(),
+            },
+            seq: 42,
+            server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
+            commit_us: 1_700_000_000_000_000,
+            open_xa: vec![OpenXa { xid: "X'31',X'',1".into(), gtid: None, file: "binlog.000006".into(), pos: 4 }],
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let golden = r#"{"format":1,"file":"binlog.000007","pos":4711,"gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5","seq":42,"server_uuid":"3e11fa47-71ca-11e1-9e33-c80aa9429562","commit_us":1700000000000000,"open_xa":[{"xid":"X'31',X'',1","gtid":null,"file":"binlog.000006","pos":4}]}"#;
+        assert_eq!(String::from_utf8(sample().to_bytes()).unwrap(), golden);
+        assert_eq!(Checkpoint::from_bytes(golden.as_bytes()).unwrap(), sample());
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        let newer = String::from_utf8(sample().to_bytes()).unwrap().replace("\"format\":1", "\"format\":2");
+        assert!(Checkpoint::from_bytes(newer.as_bytes()).unwrap_err().to_string().contains("newer"));
+        assert!(Checkpoint::from_bytes(b"{}").is_err());
+        assert!(Checkpoint::from_bytes(b"").is_err());
+    }
+}

@@ -1,0 +1,245 @@
+//! What goes into the instance machine and what comes out. All of it is plain data.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use binlog::position::{FilePos, Position};
+use binlog::schema::TableDefinition;
+
+use crate::checkpoint::{Checkpoint, Stopped};
+use crate::ledger::Token;
+
+/// The time of an input. The machine has no clock of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Since any fixed moment; never goes back.
+    pub monotonic: Duration,
+    /// Wall clock, microseconds since the Unix epoch. Data only: no timer depends on it.
+    pub unix_us: u64,
+}
+
+/// Whole events in one buffer, as they came from a server or a file: header to checksum.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub buf: Vec<u8>,
+    pub events: Vec<Range<usize>>,
+}
+
+/// Where reading begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Used when the executed set is empty (no GTIDs, or not known yet).
+    pub position: Position,
+    /// Transactions that end at or before this are counted into the executed set but not published.
+    pub skip: Option<Skip>,
+}
+
+/// What lies before the wanted start when reading has to begin earlier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skip {
+    UntilPosition(FilePos),
+    /// Transactions committed before this many microseconds since the Unix epoch.
+    UntilTime(u64),
+}
+
+/// Where the instance ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Until {
+    Position(FilePos),
+    /// All of these are executed.
+    Gtids(binlog::gtid::GtidSet),
+    /// The first transaction committed after this many microseconds since the Unix epoch is not published.
+    Time(u64),
+}
+
+/// Answer of the coordination to a take.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    pub epoch: u64,
+    pub incarnation: u64,
+    pub checkpoint: Option<Checkpoint>,
+    /// By feed name.
+    pub parked: Vec<(String, Stopped)>,
+    /// By `database.table`.
+    pub quarantined: Vec<(String, Stopped)>,
+}
+
+/// A topic of a feed, open for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenTopic {
+    pub topic: u32,
+    pub partitions: u32,
+}
+
+/// Which server is being read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    pub uuid: String,
+    pub version: String,
+}
+
+/// Why something outside failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub message: String,
+    pub kind: FailureKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Worth a retry.
+    Transient,
+    /// Nobody but an operator can help: the position is purged, a right is missing, data is damaged.
+    Permanent,
+    /// Another owner took over.
+    Fenced,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Settled,
+    /// The feed's topic refuses; other feeds are not concerned.
+    Feed(String),
+    /// Nothing is known: the epoch ends.
+    Unknown(String),
+}
+
+#[derive(Debug)]
+pub enum Input {
+    Start,
+    Taken(Box<Ownership>),
+    TakeFailed(Failure),
+    /// The publisher is ready for this epoch; one topic per feed, in feed order.
+    Opened(Vec<OpenTopic>),
+    OpenFailed { feed: Option<usize>, failure: Failure },
+    /// Answer to [`Command::ResolveStart`].
+    StartResolved(Box<Start>),
+    StartFailed(Failure),
+    Connected(Server),
+    Disconnected(Failure),
+    Events(Batch),
+    Report { token: Token, outcome: Outcome },
+    CheckpointWritten,
+    CheckpointFailed(Failure),
+    /// Answer to [`Command::LoadTable`].
+    TableLoaded { database: String, table: String, result: Result<Box<TableDefinition>, String> },
+    Tick,
+    /// Drain: stop reading, settle what is out, write the checkpoint, finish.
+    Stop,
+    /// The log has no more (a file was read to its end).
+    EndOfInput,
+}
+
+/// One record to hand to the publisher; ranges are into [`Output::arena`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    pub feed: usize,
+    pub topic: u32,
+    pub partition: u32,
+    pub key: Option<Range<usize>>,
+    pub value: Range<usize>,
+    pub header: Range<usize>,
+    pub timestamp_ms: i64,
+    pub token: Token,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Take,
+    /// Drop what the publisher has not settled, prepare it for `epoch` and open the topics of all live feeds.
+    Open { epoch: u64 },
+    /// There is no checkpoint: turn the wanted start into a position.
+    ResolveStart,
+    /// Connect (after a while) and read from here.
+    Connect { from: Start, after: Duration },
+    Disconnect,
+    WriteCheckpoint { epoch: u64, incarnation: u64, checkpoint: Box<Checkpoint>, park: Vec<(String, Stopped)>, quarantine: Vec<(String, Stopped)> },
+    /// Read the definition of a table that is valid at this position (see `SchemaHistory`).
+    LoadTable { database: String, table: String, at: FilePos },
+    /// A statement changed these tables (all, when empty) at this position.
+    SchemaChanged { tables: Vec<(String, String)>, at: FilePos },
+    Incident(Incident),
+    /// The instance has ended; nothing is outstanding.
+    Finished(Ended),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Stop, limit, until or the end of a file.
+    Done,
+    /// Cannot go on without an operator.
+    Failed(Failure),
+}
+
+/// Something that a person must be able to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    pub code: IncidentCode,
+    /// Feed or `database.table` concerned; empty for the source as a whole.
+    pub subject: String,
+    pub message: String,
+    pub at: FilePos,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncidentCode {
+    TableQuarantined,
+    FeedParked,
+    FeedFailing,
+    EpochEnded,
+    SourceDisconnected,
+    SourceFailed,
+    UnknownEvent,
+    StatementFormat,
+    RolledBack,
+    ServerIncident,
+    ServerChanged,
+    CheckpointFailed,
+}
+
+impl IncidentCode {
+    /// Stable name for logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            IncidentCode::TableQuarantined => "table_quarantined",
+            IncidentCode::FeedParked => "feed_parked",
+            IncidentCode::FeedFailing => "feed_failing",
+            IncidentCode::EpochEnded => "epoch_ended",
+            IncidentCode::SourceDisconnected => "source_disconnected",
+            IncidentCode::SourceFailed => "source_failed",
+            IncidentCode::UnknownEvent => "unknown_event",
+            IncidentCode::StatementFormat => "statement_format",
+            IncidentCode::RolledBack => "rolled_back",
+            IncidentCode::ServerIncident => "server_incident",
+            IncidentCode::ServerChanged => "server_changed",
+            IncidentCode::CheckpointFailed => "checkpoint_failed",
+        }
+    }
+}
+
+/// Where the machine puts its outputs; the driver takes them out and clears it.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Bytes of keys, values and headers.
+    pub arena: Vec<u8>,
+    pub sends: Vec<Send>,
+    pub commands: Vec<Command>,
+}
+
+impl Output {
+    /// Empties sends and arena once they are handed on; keeps their memory unless it has grown large.
+    pub fn clear_sends(&mut self) {
+        const KEEP: usize = 8 << 20;
+        self.sends.clear();
+        self.arena.clear();
+        if self.arena.capacity() > KEEP {
+            self.arena.shrink_to(KEEP);
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+}

@@ -1,0 +1,127 @@
+//! How far everything is settled, and what the next checkpoint says.
+
+use binlog::gtid::GtidSet;
+use binlog::position::{FilePos, Position};
+
+use crate::assembly::Gtid;
+use crate::checkpoint::{Checkpoint, OpenXa, Stopped};
+
+/// What is known at the end of a transaction; applied to the frontier when the transaction leaves the ledger.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub file_pos: FilePos,
+    pub gtid: Option<Gtid>,
+    pub seq: u64,
+    pub commit_us: u64,
+    pub xa: XaChange,
+}
+
+#[derive(Clone, Debug)]
+pub enum XaChange {
+    None,
+    Prepared(OpenXa),
+    /// COMMIT or ROLLBACK of this xid.
+    Decided(String),
+}
+
+/// The longest settled prefix of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Frontier {
+    pub position: Position,
+    pub seq: u64,
+    pub server_uuid: String,
+    pub commit_us: u64,
+    pub open_xa: Vec<OpenXa>,
+}
+
+impl Frontier {
+    /// Moves over one settled transaction.
+    pub fn apply(&mut self, end: End) {
+        if end.file_pos > self.position.file_pos {
+            self.position.file_pos = end.file_pos;
+        }
+        self.seq = self.seq.max(end.seq);
+        self.commit_us = end.commit_us.max(self.commit_us);
+        match end.xa {
+            XaChange::None => {}
+            // The GTID of a PREPARE stays out of the set, so that the server sends it again to the next owner.
+            XaChange::Prepared(open) => {
+                self.open_xa.push(open);
+                return;
+            }
+            XaChange::Decided(xid) => {
+                if let Some(i) = self.open_xa.iter().position(|x| x.xid == xid) {
+                    let open = self.open_xa.remove(i);
+                    if let Some(Ok(prepare)) = open.gtid.map(|g| g.parse::<GtidSet>()) {
+                        union(&mut self.position.gtids, &prepare);
+                    }
+                }
+            }
+        }
+        if let Some(gtid) = &end.gtid {
+            add_gtid(&mut self.position.gtids, gtid);
+        }
+    }
+
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            position: self.position.clone(),
+            seq: self.seq,
+            server_uuid: self.server_uuid.clone(),
+            commit_us: self.commit_us,
+            open_xa: self.open_xa.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn stopped(&self, reason: &str) -> Stopped {
+        Stopped {
+            file: self.position.file_pos.file.clone(),
+            pos: self.position.file_pos.pos,
+            gtid_set: self.position.gtids.to_string(),
+            seq: self.seq,
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl From<Checkpoint> for Frontier {
+    fn from(c: Checkpoint) -> Self {
+        Frontier {
+            position: c.position,
+            seq: c.seq,
+            server_uuid: c.server_uuid,
+            commit_us: c.commit_us,
+            open_xa: c.open_xa,
+        }
+    }
+}
+
+/// Adds one GTID to a set; a set of the other server family is replaced only when it is empty.
+pub fn add_gtid(set: &mut GtidSet, gtid: &Gtid) {
+    match gtid {
+        Gtid::MySql { uuid, tag, gno } => {
+            if let GtidSet::MySql(s) = set {
+                s.add(*uuid, tag, *gno);
+            }
+        }
+        Gtid::MariaDb { domain, server, sequence } => {
+            if set.is_empty() && !matches!(set, GtidSet::MariaDb(_)) {
+                *set = GtidSet::MariaDb(binlog::gtid::MariaDbGtidPos::default());
+            }
+            if let GtidSet::MariaDb(s) = set {
+                s.update(*domain, *server, *sequence);
+            }
+        }
+    }
+}
+
+/// Adds all of `other`.
+pub fn union(set: &mut GtidSet, other: &GtidSet) {
+    match (set, other) {
+        (GtidSet::MySql(a), GtidSet::MySql(b)) => a.union(b),
+        (set, other) if set.is_empty() => *set = other.clone(),
+        _ => {}
+    }
+}

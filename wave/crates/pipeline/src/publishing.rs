@@ -1,0 +1,493 @@
+//! From committed transactions to records: decode, encode, partition, batch, count in the ledger.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use binlog::Cell;
+use binlog::event::{Event, StreamState};
+use proto::header::{RecordHeader, RowId};
+
+use crate::assembly::{Item, RowsPlace};
+use crate::feed::{Format, Order};
+use crate::format::row_batch::{self, BatchBuilder};
+use crate::format::{DdlView, Op, RowView, Transaction, maxwell_json, text};
+use crate::instance::{Instance, Work};
+use crate::io::{Now, Output, Send};
+use crate::ledger::Slot;
+use crate::lifecycle::State;
+use crate::partition::{key_hash, partition_of};
+use crate::route::{Group, Plan, Route};
+use crate::spill::HeldReader;
+
+/// A committed transaction on its way out; taken up again by each [`Instance::work`].
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    pub txn: Transaction,
+    pub items: Vec<Item>,
+    pub held: HeldReader,
+    pub stream: Arc<StreamState>,
+    pub slot: Slot,
+    pub next: usize,
+    /// Per feed: index of the last item that has something for it.
+    pub last_item: Vec<Option<usize>>,
+    /// Per feed: rows published so far.
+    pub offsets: Vec<u64>,
+    /// Rows seen of each table.
+    pub table_rows: HashMap<(String, String), u64>,
+    /// Protobuf form of `txn`, made when first needed.
+    pub txn_bytes: Vec<u8>,
+}
+
+/// An unfinished batch record of one feed and partition.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    builder: BatchBuilder,
+    slot: Slot,
+    first: RowId,
+    last: RowId,
+    end_of_transaction: bool,
+    timestamp_ms: i64,
+    /// Hash of the table of all rows, 0 when there are several.
+    schema: u64,
+}
+
+/// Buffers reused for every row of an event.
+#[derive(Default)]
+struct Scratch {
+    value: Vec<u8>,
+    key: Vec<u8>,
+    hash: Vec<u8>,
+}
+
+struct Place {
+    feed: usize,
+    partition: u32,
+    id: RowId,
+    end_of_transaction: bool,
+}
+
+impl Instance {
+    /// Goes on with what there is: publishes committed transactions, reads the batch. Call it after each input and
+    /// after sending its output, until it says [`Work::Idle`] or [`Work::Blocked`].
+    pub fn work(&mut self, now: Now, out: &mut Output) -> Work {
+        loop {
+            if out.arena.len() >= self.config.limits.output_bytes {
+                return Work::More;
+            }
+            if self.ledger.in_flight_bytes() >= self.config.limits.in_flight_bytes
+                || self.ledger.len() >= self.config.limits.ledger
+            {
+                self.flush_batches(now, out);
+                return Work::Blocked;
+            }
+            if let Some(mut publishing) = self.publishing.take() {
+                if self.publish_item(&mut publishing, now, out) {
+                    self.publishing = Some(publishing);
+                }
+                continue;
+            }
+            if self.finishing || self.state != State::Streaming {
+                self.batch = None;
+                self.flush_batches(now, out);
+                self.handle(now, crate::io::Input::Tick, out);
+                return Work::Idle;
+            }
+            if self.waiting_table.is_some() {
+                self.flush_batches(now, out);
+                return Work::Blocked;
+            }
+            if !self.read_next(now, out) {
+                self.flush_batches(now, out);
+                self.advance();
+                return Work::Idle;
+            }
+        }
+    }
+
+    /// Publishes one item; false when the transaction is done.
+    fn publish_item(&mut self, p: &mut Publishing, now: Now, out: &mut Output) -> bool {
+        let Some(item) = p.items.get(p.next).cloned() else {
+            self.ledger.close(p.slot);
+            self.advance();
+            return false;
+        };
+        match item {
+            Item::Ddl { database, sql } => self.publish_ddl(p, &database, &sql, now, out),
+            Item::Rows { route, at, len, op, event, place } => {
+                let held = HeldRows { at, len, op, event, place };
+                self.publish_rows(p, &route, &held, now, out);
+            }
+        }
+        p.next += 1;
+        true
+    }
+
+    fn publish_rows(&mut self, p: &mut Publishing, route: &Arc<Route>, rows: &HeldRows, now: Now, out: &mut Output) {
+        let table = &route.table;
+        let key = (table.database.clone(), table.name.clone());
+        if self.quarantined.contains(&key) {
+            return;
+        }
+        let mut table_row = p.table_rows.get(&key).copied().unwrap_or(0);
+        // The reader is taken out so that the event's bytes and the rest of the transaction can be used side by side.
+        let mut held = std::mem::take(&mut p.held);
+        let result = match held.get(rows.at, rows.len) {
+            Err(e) => {
+                p.held = held;
+                self.end_epoch(format!("spilled rows cannot be read back: {e}"), now, out);
+                return;
+            }
+            Ok(raw) => self.encode_event(p, route, raw, rows, &mut table_row, now, out),
+        };
+        p.held = held;
+        if let Err(reason) = result {
+            self.quarantine(&key.0, &key.1, p.txn.seq.saturating_sub(1), &reason, out);
+        }
+        p.table_rows.insert(key, table_row);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn encode_event(
+        &mut self,
+        p: &mut Publishing,
+        route: &Route,
+        raw: &[u8],
+        held: &HeldRows,
+        table_row: &mut u64,
+        now: Now,
+        out: &mut Output,
+    ) -> Result<(), String> {
+        let stream = Arc::clone(&p.stream);
+        let parsed = if held.place.inner { stream.parse_inner(raw) } else { stream.parse(raw) };
+        let (_, event) = parsed.map_err(|e| e.to_string())?;
+        let Event::Rows(rows) = event else { return Err("held event is not a rows event".to_string()) };
+        let op = held.op;
+        let mut reader = rows.reader(&route.table).map_err(|e| e.to_string())?;
+        let (mut before, mut after): (Vec<Cell<'_>>, Vec<Cell<'_>>) = (Vec::new(), Vec::new());
+        let mut scratch = Scratch::default();
+        let mut row = 0u32;
+        while reader.next(&mut before, &mut after).map_err(|e| format!("row {row}: {e}"))? {
+            match op {
+                Op::Insert => self.totals.inserts += 1,
+                Op::Update => self.totals.updates += 1,
+                Op::Delete => self.totals.deletes += 1,
+            }
+            let end_of_event = reader.is_done();
+            let view = RowView {
+                txn: &p.txn,
+                table: &route.table,
+                op,
+                before: &before,
+                after: &after,
+                columns: None,
+                timestamp: held.place.timestamp,
+                event_end_pos: held.place.end_pos,
+                event: held.event,
+                row,
+                part: 0,
+                table_row: *table_row,
+                offset: 0,
+                last: false,
+                query: None,
+            };
+            let progress = FeedProgress { next: p.next, end_of_event, last_item: &p.last_item };
+            for group in &route.groups {
+                let mut offsets = std::mem::take(&mut p.offsets);
+                let result = self.encode_row(group, &view, &progress, &mut offsets, &mut p.txn_bytes, p.slot, &mut scratch, now, out);
+                p.offsets = offsets;
+                result?;
+            }
+            row += 1;
+            *table_row += 1;
+            if self.rows_left == Some(0) {
+                // The limit is reached: nothing more of this transaction is wanted.
+                p.items.truncate(p.next + 1);
+                self.finishing = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn encode_row(
+        &mut self,
+        group: &Group,
+        view: &RowView<'_>,
+        progress: &FeedProgress<'_>,
+        offsets: &mut [u64],
+        txn_bytes: &mut Vec<u8>,
+        slot: Slot,
+        scratch: &mut Scratch,
+        now: Now,
+        out: &mut Output,
+    ) -> Result<(), String> {
+        // What the bytes in `scratch.value` were encoded for; members that differ in nothing share them.
+        let mut encoded: Option<(u64, bool, u16, Op)> = None;
+        for member in &group.members {
+            let feed = member.feed;
+            if !member.events.wants(view.op) || self.feeds[feed].parked.is_some() {
+                continue;
+            }
+            if matches!(group.plan, Plan::None) {
+                self.count_row();
+                continue;
+            }
+            let key_cells = if view.op == Op::Insert { view.after } else { view.before };
+            let partitions = self.feeds[feed].topic.partitions;
+            let by_key = self.config.feeds[feed].order == Order::RowKey;
+            let hash = |cells: &[Cell<'_>], buf: &mut Vec<u8>| if by_key { key_hash(view.table, cells, buf) } else { 0 };
+            let from = hash(key_cells, &mut scratch.hash);
+            let split = member.split_key && view.op == Op::Update && key_changed(view);
+            let last = progress.end_of_event && progress.last_item.get(feed).copied().flatten() == Some(progress.next);
+            let halves: [Option<(RowView<'_>, u64)>; 2] = if split {
+                let to = hash(view.after, &mut scratch.hash);
+                let delete = RowView { op: Op::Delete, after: &[], part: 0, ..*view };
+                let insert = RowView { op: Op::Insert, before: &[], part: 1, ..*view };
+                [Some((delete, from)), Some((insert, to))]
+            } else {
+                [Some((*view, from)), None]
+            };
+            let count = halves.iter().flatten().count();
+            for (i, (half, hash)) in halves.into_iter().flatten().enumerate() {
+                let half = RowView { offset: offsets[feed], last: last && i + 1 == count, columns: group.columns.as_deref(), ..half };
+                offsets[feed] += 1;
+                let wanted = (half.offset, half.last, half.part, half.op);
+                let same = match group.plan {
+                    Plan::Binlake(_) => encoded.is_some_and(|e| (e.2, e.3) == (wanted.2, wanted.3)),
+                    _ => encoded == Some(wanted),
+                };
+                if !same {
+                    scratch.value.clear();
+                    encode(&group.plan, &half, &mut scratch.value)?;
+                    encoded = Some(wanted);
+                }
+                let id = RowId { seq: view.txn.seq, event: view.event, row: view.row, part: half.part };
+                let place = Place { feed, partition: partition_of(hash, partitions), id, end_of_transaction: half.last };
+                match &group.plan {
+                    Plan::Binlake(plan) => self.batch_row(plan, view.txn, txn_bytes, &place, slot, &scratch.value, now, out),
+                    plan => {
+                        scratch.key.clear();
+                        if let Plan::MaxwellJson(plan) = plan {
+                            plan.encode_key(&half, &mut scratch.key);
+                        }
+                        let key = (!scratch.key.is_empty()).then_some(&scratch.key[..]);
+                        let schema = view.table.hash;
+                        self.send_one(&place, key, &scratch.value, schema, view.txn, slot, now, out);
+                    }
+                }
+            }
+            self.count_row();
+        }
+        Ok(())
+    }
+
+    fn count_row(&mut self) {
+        if let Some(left) = self.rows_left.as_mut() {
+            *left = left.saturating_sub(1);
+        }
+    }
+
+    fn publish_ddl(&mut self, p: &mut Publishing, database: &str, sql: &str, now: Now, out: &mut Output) {
+        let view = DdlView { txn: &p.txn, database, sql };
+        let mut value = Vec::new();
+        for feed in 0..self.feeds.len() {
+            if self.feeds[feed].parked.is_some() || !self.config.feeds[feed].rule.events.ddl {
+                continue;
+            }
+            value.clear();
+            match &self.config.feeds[feed].format {
+                Format::None => continue,
+                Format::Text(style) => text::encode_ddl(&view, style, &mut value),
+                Format::MaxwellJson(options) => maxwell_json::encode_ddl(&view, options, &mut value),
+                Format::Binlake => row_batch::encode_ddl(&view, &mut value),
+            }
+            // A barrier: rows before it leave first, and every partition gets it.
+            self.flush_feed(feed, now, out);
+            for partition in 0..self.feeds[feed].topic.partitions {
+                let id = RowId { seq: p.txn.seq, event: p.next as u32, row: 0, part: 0 };
+                let place = Place { feed, partition, id, end_of_transaction: true };
+                self.send_one(&place, None, &value, 0, &p.txn, p.slot, now, out);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn batch_row(
+        &mut self,
+        plan: &row_batch::Plan,
+        txn: &Transaction,
+        txn_bytes: &mut Vec<u8>,
+        place: &Place,
+        slot: Slot,
+        row: &[u8],
+        now: Now,
+        out: &mut Output,
+    ) {
+        if txn_bytes.is_empty() {
+            row_batch::encode_transaction(txn, txn_bytes);
+        }
+        let limit = self.config.feeds[place.feed].max_record_bytes;
+        let at = place.partition as usize;
+        let grown = self.feeds[place.feed].pending[at]
+            .as_ref()
+            .is_some_and(|b| b.builder.len() + row.len() + txn_bytes.len() + plan.schema_len() + 64 > limit);
+        if grown {
+            self.flush_partition(place.feed, at, now, out);
+        }
+        let pending = &mut self.feeds[place.feed].pending[at];
+        if pending.is_none() {
+            self.ledger.hold(slot);
+        }
+        let batch = pending.get_or_insert_with(|| Pending {
+            builder: BatchBuilder::default(),
+            slot,
+            first: place.id,
+            last: place.id,
+            end_of_transaction: false,
+            timestamp_ms: (txn.commit_us / 1000) as i64,
+            schema: plan.hash(),
+        });
+        if batch.schema != plan.hash() {
+            batch.schema = 0;
+        }
+        batch.last = place.id;
+        batch.end_of_transaction = place.end_of_transaction;
+        batch.builder.push(plan, txn.seq, txn_bytes, row);
+    }
+
+    /// Hands all unfinished batches on.
+    pub(crate) fn flush_batches(&mut self, now: Now, out: &mut Output) {
+        for feed in 0..self.feeds.len() {
+            self.flush_feed(feed, now, out);
+        }
+    }
+
+    fn flush_feed(&mut self, feed: usize, now: Now, out: &mut Output) {
+        for partition in 0..self.feeds[feed].pending.len() {
+            self.flush_partition(feed, partition, now, out);
+        }
+    }
+
+    fn flush_partition(&mut self, feed: usize, partition: usize, now: Now, out: &mut Output) {
+        let Some(mut batch) = self.feeds[feed].pending[partition].take() else { return };
+        let rows = batch.builder.rows() as u32;
+        let value = out.arena.len();
+        batch.builder.finish(&mut out.arena);
+        let header = RecordHeader {
+            first: batch.first,
+            end: batch.last,
+            end_of_transaction: batch.end_of_transaction,
+            rows,
+            schema: batch.schema,
+            ..RecordHeader::default()
+        };
+        self.push_send(feed, partition as u32, None, value, header, batch.timestamp_ms, batch.slot, now, out);
+        self.ledger.release(batch.slot);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send_one(
+        &mut self,
+        place: &Place,
+        key: Option<&[u8]>,
+        value: &[u8],
+        schema: u64,
+        txn: &Transaction,
+        slot: Slot,
+        now: Now,
+        out: &mut Output,
+    ) {
+        let key = key.map(|k| {
+            let at = out.arena.len();
+            out.arena.extend_from_slice(k);
+            at..out.arena.len()
+        });
+        let at = out.arena.len();
+        out.arena.extend_from_slice(value);
+        let header = RecordHeader {
+            first: place.id,
+            end: place.id,
+            end_of_transaction: place.end_of_transaction,
+            rows: 1,
+            schema,
+            ..RecordHeader::default()
+        };
+        let timestamp_ms = (txn.commit_us / 1000) as i64;
+        self.push_send(place.feed, place.partition, key, at, header, timestamp_ms, slot, now, out);
+    }
+
+    /// The value is the arena from `value` on.
+    #[allow(clippy::too_many_arguments)]
+    fn push_send(
+        &mut self,
+        feed: usize,
+        partition: u32,
+        key: Option<std::ops::Range<usize>>,
+        value: usize,
+        header: RecordHeader,
+        timestamp_ms: i64,
+        slot: Slot,
+        now: Now,
+        out: &mut Output,
+    ) {
+        let value = value..out.arena.len();
+        let header_at = out.arena.len();
+        let state = &mut self.feeds[feed];
+        if self.config.headers {
+            let n = &mut state.counters[partition as usize];
+            let header = RecordHeader {
+                source: self.source_id,
+                incarnation: self.incarnation,
+                epoch: self.epoch,
+                rule: 1,
+                n: *n,
+                ..header
+            };
+            *n += 1;
+            out.arena.extend_from_slice(&header.encode());
+        }
+        let header = header_at..out.arena.len();
+        let bytes = value.len() + header.len() + key.as_ref().map_or(0, ExactSizeIterator::len);
+        self.totals.records += 1;
+        self.totals.record_bytes += bytes as u64;
+        let token = self.ledger.sent(feed as u16, slot, u32::try_from(bytes).unwrap_or(u32::MAX), now.monotonic);
+        out.sends.push(Send { feed, topic: state.topic.topic, partition, key, value, header, timestamp_ms, token });
+    }
+}
+
+/// An [`Item::Rows`] without its route.
+struct HeldRows {
+    at: u64,
+    len: usize,
+    op: Op,
+    event: u32,
+    place: RowsPlace,
+}
+
+struct FeedProgress<'a> {
+    next: usize,
+    end_of_event: bool,
+    last_item: &'a [Option<usize>],
+}
+
+fn encode(plan: &Plan, view: &RowView<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    match plan {
+        Plan::None => Ok(()),
+        Plan::Text(style) => text::encode_row(view, style, out),
+        Plan::MaxwellJson(plan) => plan.encode_row(view, out),
+        Plan::Binlake(plan) => plan.encode_row(view, out),
+    }
+    .map_err(|e| e.to_string())
+}
+
+/// Whether an update changes its primary key. A key column that is absent from the after image did not change.
+fn key_changed(view: &RowView<'_>) -> bool {
+    view.table.primary_key.iter().any(|i| {
+        let i = usize::from(*i);
+        match (view.before.get(i), view.after.get(i)) {
+            (Some(b), Some(a)) => *a != Cell::Absent && *b != Cell::Absent && a != b,
+            _ => false,
+        }
+    })
+}

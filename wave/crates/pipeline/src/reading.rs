@@ -1,0 +1,598 @@
+//! From events to committed transactions: positions, table maps, statements, XA.
+
+use std::sync::Arc;
+
+use binlog::event::{Event, EventHeader, QueryKind};
+use binlog::gtid::GtidSet;
+use binlog::position::FilePos;
+use binlog::schema::{SchemaSource, Table};
+use binlog::table_map::TableMap;
+
+use crate::assembly::{Gtid, Item, OpenTransaction, RowsPlace, xid_text};
+use crate::checkpoint::OpenXa;
+use crate::format::Transaction;
+use crate::instance::{Instance, TableState};
+use crate::io::{Command, Failure, FailureKind, IncidentCode, Input, Now, Output, Skip, Until};
+use crate::progress::{End, XaChange, add_gtid};
+use crate::publishing::Publishing;
+use crate::route::Route;
+
+/// What to do after an event.
+enum Flow {
+    Next,
+    /// A table definition is needed first; the event is taken up again.
+    Wait,
+    /// Reading is over (failure, end of epoch or wanted end).
+    Halt,
+}
+
+impl Instance {
+    /// Takes the next event of the batch; false when there is none.
+    pub(crate) fn read_next(&mut self, now: Now, out: &mut Output) -> bool {
+        let Some((batch, mut at)) = self.batch.take() else { return false };
+        while let Some(range) = batch.events.get(at) {
+            let raw = batch.buf.get(range.clone()).unwrap_or_default();
+            match self.on_event(raw, now, out) {
+                Flow::Next => at += 1,
+                Flow::Wait => {
+                    self.batch = Some((batch, at));
+                    return true;
+                }
+                Flow::Halt => return true,
+            }
+            if self.publishing.is_some() {
+                break;
+            }
+        }
+        if at < batch.events.len() {
+            self.batch = Some((batch, at));
+            return true;
+        }
+        self.spent = Some(batch);
+        self.publishing.is_some()
+    }
+
+    /// A batch that is used up, for reuse of its memory.
+    pub fn take_spent(&mut self) -> Option<crate::io::Batch> {
+        self.spent.take()
+    }
+
+    fn on_event(&mut self, raw: &[u8], now: Now, out: &mut Output) -> Flow {
+        self.totals.events += 1;
+        self.totals.bytes += raw.len() as u64;
+        let stream = Arc::clone(&self.stream);
+        let (header, event) = match stream.parse(raw) {
+            Ok(parsed) => parsed,
+            Err(e) => return self.undecodable(raw, &e, now, out),
+        };
+        let before = self.read.file_pos.pos;
+        self.track_position(&header);
+        let flow = match event {
+            Event::FormatDescription(fde) => {
+                Arc::make_mut(&mut self.stream).set_format(fde);
+                self.tables.clear();
+                Flow::Next
+            }
+            Event::Rotate { pos, file, .. } => {
+                self.read.file_pos = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
+                Flow::Next
+            }
+            Event::TransactionPayload(payload) => self.on_payload(&payload, now, out),
+            Event::PreviousGtids(set) => {
+                if self.read.gtids.is_empty() && self.open.is_none() {
+                    self.read.gtids = GtidSet::MySql(set);
+                    self.settle_empty_start();
+                }
+                Flow::Next
+            }
+            Event::MariaGtidList(pos) => {
+                if self.read.gtids.is_empty() && self.open.is_none() {
+                    self.read.gtids = GtidSet::MariaDb(pos);
+                    self.settle_empty_start();
+                }
+                Flow::Next
+            }
+            event => self.on_inner(&header, &event, raw, false, now, out),
+        };
+        if matches!(flow, Flow::Wait) {
+            self.read.file_pos.pos = before;
+            self.totals.events -= 1;
+            self.totals.bytes -= raw.len() as u64;
+        }
+        flow
+    }
+
+    /// The executed set before the first transaction is known now.
+    fn settle_empty_start(&mut self) {
+        if self.frontier.position.gtids.is_empty() {
+            self.frontier.position.gtids = self.read.gtids.clone();
+        }
+    }
+
+    /// `log_pos` is 32 bits wide and wraps in files beyond 4 GiB; artificial events carry 0.
+    fn track_position(&mut self, header: &EventHeader) {
+        let low = u64::from(header.log_pos);
+        if low == 0 || header.is_artificial() {
+            return;
+        }
+        let pos = &mut self.read.file_pos.pos;
+        let mut next = (*pos & !0xffff_ffff) | low;
+        if next < *pos {
+            next += 1 << 32;
+        }
+        *pos = next;
+    }
+
+    fn on_payload(&mut self, payload: &binlog::payload::TransactionPayload<'_>, now: Now, out: &mut Output) -> Flow {
+        // The payload is one whole transaction: if it has to be taken up again, it starts anew.
+        let mut events = match payload.events() {
+            Ok(events) => events,
+            Err(e) => return self.halt_permanent(format!("compressed transaction: {e}"), now, out),
+        };
+        let stream = Arc::clone(&self.stream);
+        loop {
+            let raw = match events.next_event() {
+                Ok(Some(raw)) => raw,
+                Ok(None) => return Flow::Next,
+                Err(e) => return self.halt_permanent(format!("compressed transaction: {e}"), now, out),
+            };
+            let (header, event) = match stream.parse_inner(raw) {
+                Ok(parsed) => parsed,
+                Err(e) => return self.undecodable(raw, &e, now, out),
+            };
+            match self.on_inner(&header, &event, raw, true, now, out) {
+                Flow::Next => {}
+                Flow::Wait => {
+                    if let Some(open) = self.open.as_mut() {
+                        open.clear();
+                    }
+                    return Flow::Wait;
+                }
+                Flow::Halt => return Flow::Halt,
+            }
+        }
+    }
+
+    /// Events that can stand in a transaction, directly or in a payload.
+    fn on_inner(
+        &mut self,
+        header: &EventHeader,
+        event: &Event<'_>,
+        raw: &[u8],
+        inner: bool,
+        now: Now,
+        out: &mut Output,
+    ) -> Flow {
+        match event {
+            Event::Gtid(g) => {
+                let gtid = Gtid::MySql { uuid: g.uuid, tag: g.tag.to_string(), gno: g.gno };
+                self.begin(header, Some(gtid), g.immediate_commit_us);
+            }
+            Event::AnonymousGtid(g) => self.begin(header, None, g.immediate_commit_us),
+            Event::MariaGtid(g) => {
+                let gtid = Gtid::MariaDb { domain: g.domain, server: g.server_id, sequence: g.sequence };
+                self.begin(header, Some(gtid), None);
+                if let Some(open) = self.open.as_mut() {
+                    open.begun = !g.is_standalone();
+                }
+            }
+            Event::Query(q) => return self.on_query(header, q, now, out),
+            Event::TableMap(map) => return self.on_table_map(map, raw, now, out),
+            Event::Rows(rows) => return self.on_rows(header, rows, raw, inner, now, out),
+            Event::Xid(xid) => return self.commit(header, Some(*xid), XaChange::None, now, out),
+            Event::XaPrepare(x) => {
+                let xid = xid_text(x.gtrid, x.bqual, x.format_id);
+                if x.one_phase {
+                    return self.commit(header, None, XaChange::None, now, out);
+                }
+                return self.prepare(&xid, now, out);
+            }
+            Event::Incident { code, message } => {
+                let message = format!(
+                    "the server reports incident {code} ({}): changes may be missing from its log",
+                    String::from_utf8_lossy(message)
+                );
+                self.incident(IncidentCode::ServerIncident, "", message, out);
+            }
+            Event::Unknown { code, ignorable } => {
+                if !ignorable {
+                    self.totals.unknown_events += 1;
+                    let message = format!("event type {code} is not known to this version and was passed over");
+                    self.incident(IncidentCode::UnknownEvent, "", message, out);
+                }
+            }
+            Event::Heartbeat { file, pos } => self.on_heartbeat(file, *pos),
+            _ => {}
+        }
+        Flow::Next
+    }
+
+    /// A heartbeat names the end of the log: with nothing open or unsettled, that is settled too.
+    fn on_heartbeat(&mut self, file: &[u8], pos: u64) {
+        let at = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
+        if self.open.is_none() && at > self.read.file_pos {
+            self.read.file_pos = at;
+        }
+    }
+
+    fn begin(&mut self, header: &EventHeader, gtid: Option<Gtid>, commit_us: Option<u64>) {
+        let size = u64::from(header.event_size);
+        let start = self.read.file_pos.pos.saturating_sub(size);
+        self.open = Some(OpenTransaction {
+            gtid,
+            commit_us: commit_us.filter(|us| *us != 0),
+            server_id: header.server_id,
+            start: FilePos { file: self.read.file_pos.file.clone(), pos: start },
+            stream: Arc::clone(&self.stream),
+            ..OpenTransaction::default()
+        });
+    }
+
+    /// The open transaction; a server without GTID events opens it with its first statement or rows.
+    fn opened_by(&mut self, header: &EventHeader) -> &mut OpenTransaction {
+        if self.open.is_none() {
+            self.begin(header, None, None);
+        }
+        self.open.get_or_insert_default()
+    }
+
+    fn on_query(&mut self, header: &EventHeader, q: &binlog::event::Query<'_>, now: Now, out: &mut Output) -> Flow {
+        let kind = binlog::event::classify_query(q.sql);
+        let open = self.opened_by(header);
+        open.thread_id = Some(q.thread_id);
+        match kind {
+            QueryKind::Begin => open.begun = true,
+            QueryKind::Xa(binlog::event::XaStatement::Start(xid)) => {
+                open.begun = true;
+                open.xa = Some(xid);
+            }
+            QueryKind::Xa(binlog::event::XaStatement::End(_)) => {}
+            QueryKind::Xa(binlog::event::XaStatement::Prepare(xid)) => return self.prepare(&xid, now, out),
+            QueryKind::Xa(binlog::event::XaStatement::Commit(xid)) => return self.xa_commit(header, xid, now, out),
+            QueryKind::Xa(binlog::event::XaStatement::Rollback(xid)) => {
+                self.prepared.remove(&xid);
+                if let Some(open) = self.open.as_mut() {
+                    open.clear();
+                }
+                return self.commit(header, None, XaChange::Decided(xid), now, out);
+            }
+            QueryKind::Commit => return self.commit(header, None, XaChange::None, now, out),
+            QueryKind::Rollback => {
+                if !open.items.is_empty() {
+                    let message = "a logged transaction was rolled back by the server; its rows are not published".to_string();
+                    self.incident(IncidentCode::RolledBack, "", message, out);
+                }
+                if let Some(open) = self.open.as_mut() {
+                    open.clear();
+                }
+                return self.commit(header, None, XaChange::None, now, out);
+            }
+            QueryKind::Savepoint(name) => open.savepoint(&name),
+            QueryKind::RollbackToSavepoint(name) => open.rollback_to(&name),
+            QueryKind::Ddl { ref tables, .. } => {
+                let database = String::from_utf8_lossy(q.schema).into_owned();
+                let sql = String::from_utf8_lossy(q.sql).into_owned();
+                let named: Vec<(String, String)> = tables
+                    .iter()
+                    .map(|t| (t.database.clone().unwrap_or_else(|| database.clone()), t.table.clone()))
+                    .collect();
+                open.items.push(Item::Ddl { database, sql });
+                let ends = !open.begun;
+                self.schema_changed(named, out);
+                if ends {
+                    return self.commit(header, None, XaChange::None, now, out);
+                }
+            }
+            QueryKind::Dml { ref table, .. } => {
+                let ends = !open.begun;
+                self.statement_format(q.schema, table.as_ref(), out);
+                if ends {
+                    return self.commit(header, None, XaChange::None, now, out);
+                }
+            }
+            QueryKind::Other => {
+                if !open.begun {
+                    return self.commit(header, None, XaChange::None, now, out);
+                }
+            }
+        }
+        Flow::Next
+    }
+
+    /// A change logged as a statement cannot be turned into rows: the table's rows are incomplete from here on.
+    fn statement_format(&mut self, schema: &[u8], table: Option<&binlog::event::TableName>, out: &mut Output) {
+        let Some(table) = table else {
+            let message = "a change was logged as a statement (binlog_format is not ROW); its rows are unknown".to_string();
+            self.incident(IncidentCode::StatementFormat, "", message, out);
+            return;
+        };
+        let database = table.database.clone().unwrap_or_else(|| String::from_utf8_lossy(schema).into_owned());
+        let wanted = self.config.feeds.iter().any(|f| f.rule.tables.matches(&database, &table.table));
+        if wanted {
+            let reason = "a change was logged as a statement; set binlog_format=ROW for every session";
+            self.quarantine(&database, &table.table, self.seq, reason, out);
+        }
+    }
+
+    fn schema_changed(&mut self, tables: Vec<(String, String)>, out: &mut Output) {
+        if tables.is_empty() {
+            self.definitions.clear();
+        }
+        for table in &tables {
+            self.definitions.remove(table);
+        }
+        if self.config.definitions {
+            out.command(Command::SchemaChanged { tables, at: self.read.file_pos.clone() });
+        }
+    }
+
+    fn on_table_map(&mut self, map: &TableMap<'_>, raw: &[u8], now: Now, out: &mut Output) -> Flow {
+        let body = raw.get(binlog::event::HEADER_LEN..).unwrap_or_default();
+        let known = match self.tables.get(&map.table_id) {
+            Some(TableState::Wanted(route)) => route.map == body,
+            Some(TableState::Unwanted(b) | TableState::Quarantined(b)) => b == body,
+            None => false,
+        };
+        if known {
+            return Flow::Next;
+        }
+        let database = String::from_utf8_lossy(map.database).into_owned();
+        let name = String::from_utf8_lossy(map.table).into_owned();
+        let any = self.config.feeds.iter().enumerate().any(|(i, f)| {
+            self.feeds[i].parked.is_none() && f.rule.tables.matches(&database, &name)
+        });
+        if !any {
+            self.tables.insert(map.table_id, TableState::Unwanted(body.to_vec()));
+            return Flow::Next;
+        }
+        let key = (database, name);
+        if self.quarantined.contains(&key) {
+            self.tables.insert(map.table_id, TableState::Quarantined(body.to_vec()));
+            return Flow::Next;
+        }
+        let definition = self.definitions.get(&key).cloned();
+        let table = match Table::compile(map, definition.as_deref()) {
+            Ok(table) => table,
+            Err(e) => {
+                // A definition that does not fit is stale; without one there is nothing to read again.
+                if definition.is_some() {
+                    self.definitions.remove(&key);
+                    self.mismatches += 1;
+                    if self.mismatches <= 2 {
+                        return self.load_table(key, out);
+                    }
+                }
+                self.quarantine(&key.0, &key.1, self.seq, &e.to_string(), out);
+                self.tables.insert(map.table_id, TableState::Quarantined(body.to_vec()));
+                return Flow::Next;
+            }
+        };
+        self.mismatches = 0;
+        if table.source == SchemaSource::Unnamed && self.config.definitions {
+            return self.load_table(key, out);
+        }
+        let feeds = &self.feeds;
+        match Route::new(table, body, &self.config.feeds, |i| feeds[i].parked.is_none()) {
+            Ok(route) if route.wanted() => {
+                self.tables.insert(map.table_id, TableState::Wanted(Arc::new(route)));
+            }
+            Ok(_) => {
+                self.tables.insert(map.table_id, TableState::Unwanted(body.to_vec()));
+            }
+            Err(e) => return self.halt_permanent(format!("rule: {e}"), now, out),
+        }
+        Flow::Next
+    }
+
+    fn load_table(&mut self, key: (String, String), out: &mut Output) -> Flow {
+        let at = self.open.as_ref().map_or_else(|| self.read.file_pos.clone(), |o| o.start.clone());
+        out.command(Command::LoadTable { database: key.0.clone(), table: key.1.clone(), at });
+        self.waiting_table = Some(key);
+        Flow::Wait
+    }
+
+    fn on_rows(
+        &mut self,
+        header: &EventHeader,
+        rows: &binlog::rows::RowsEvent<'_>,
+        raw: &[u8],
+        inner: bool,
+        now: Now,
+        out: &mut Output,
+    ) -> Flow {
+        let table_id = rows.table_id;
+        let end_pos = self.read.file_pos.pos;
+        let route = match self.tables.get(&table_id) {
+            Some(TableState::Wanted(route)) => Some(Arc::clone(route)),
+            Some(TableState::Unwanted(_) | TableState::Quarantined(_)) => None,
+            None => return self.halt_permanent(format!("rows of table id {table_id} come without its table map"), now, out),
+        };
+        self.opened_by(header);
+        let Some(open) = self.open.as_mut() else { return Flow::Next };
+        match route {
+            Some(route) => {
+                let place = RowsPlace { timestamp: header.timestamp, end_pos, inner };
+                if let Err(e) = open.hold_rows(&route, rows.kind.into(), raw, place, self.spills.as_mut()) {
+                    let message = format!("a large transaction cannot be kept on disk: {e}");
+                    self.end_epoch(message, now, out);
+                    return Flow::Halt;
+                }
+            }
+            None => self.totals.skipped_events += 1,
+        }
+        open.events += 1;
+        Flow::Next
+    }
+
+    fn prepare(&mut self, xid: &str, now: Now, out: &mut Output) -> Flow {
+        let Some(open) = self.open.take() else { return Flow::Next };
+        let gtid = open.gtid.clone();
+        let record = OpenXa {
+            xid: xid.to_string(),
+            gtid: gtid.as_ref().map(gtid_text),
+            file: open.start.file.clone(),
+            pos: open.start.pos,
+        };
+        self.prepared.insert(xid.to_string(), open);
+        if let Some(gtid) = &gtid {
+            add_gtid(&mut self.read.gtids, gtid);
+        }
+        if self.frontier.open_xa.iter().any(|x| x.xid == xid) {
+            return Flow::Next; // read again after a restart: the checkpoint knows it
+        }
+        if self.skipping(0) {
+            self.frontier.open_xa.push(record);
+            return self.after_transaction();
+        }
+        let slot = self.ledger.open(End {
+            file_pos: self.read.file_pos.clone(),
+            gtid,
+            seq: self.seq,
+            commit_us: 0,
+            xa: XaChange::Prepared(record),
+        });
+        self.ledger.close(slot);
+        self.after_transaction()
+    }
+
+    fn xa_commit(&mut self, header: &EventHeader, xid: String, now: Now, out: &mut Output) -> Flow {
+        if let Some(prepared) = self.prepared.remove(&xid) {
+            if let Some(open) = self.open.as_mut() {
+                open.adopt(prepared);
+            }
+        } else if !self.skipping(0) {
+            let message = format!("XA COMMIT {xid}: its PREPARE lies before the start of reading; its rows are not published");
+            self.incident(IncidentCode::ServerIncident, "", message, out);
+        }
+        self.commit(header, None, XaChange::Decided(xid), now, out)
+    }
+
+    /// Whether the transaction that just ended lies before the wanted start.
+    fn skipping(&self, commit_us: u64) -> bool {
+        match &self.skip {
+            Some(Skip::UntilPosition(until)) => self.read.file_pos <= *until,
+            Some(Skip::UntilTime(us)) => commit_us < *us,
+            None => false,
+        }
+    }
+
+    fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange, now: Now, out: &mut Output) -> Flow {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => return Flow::Next,
+        };
+        let commit_us = open.commit_us.unwrap_or(u64::from(header.timestamp) * 1_000_000);
+        if let Some(gtid) = &open.gtid {
+            add_gtid(&mut self.read.gtids, gtid);
+        }
+        self.last_event_us = self.last_event_us.max(commit_us);
+        let end = End { file_pos: self.read.file_pos.clone(), gtid: open.gtid.clone(), seq: self.seq, commit_us, xa };
+        if self.skipping(commit_us) {
+            self.frontier.apply(end);
+            return self.after_transaction();
+        }
+        self.skip = None;
+        if let Some(Until::Time(us)) = self.config.until
+            && commit_us > us
+        {
+            self.finishing = true;
+            return Flow::Halt;
+        }
+        self.seq += 1;
+        self.totals.transactions += 1;
+        let slot = self.ledger.open(End { seq: self.seq, ..end });
+        if open.items.is_empty() {
+            self.ledger.close(slot);
+            return self.after_transaction();
+        }
+        let txn = Transaction {
+            gtid: open.gtid.as_ref().map(gtid_text),
+            server_uuid: self.server.uuid.clone(),
+            file: self.file_name(),
+            start_pos: open.start.pos,
+            end_pos: self.read.file_pos.pos,
+            xid,
+            server_id: open.server_id,
+            thread_id: open.thread_id,
+            timestamp: header.timestamp,
+            commit_us,
+            seq: self.seq,
+        };
+        let last_item = self.last_items(&open.items);
+        self.publishing = Some(Box::new(Publishing {
+            txn,
+            items: open.items,
+            held: open.held.into_reader(),
+            stream: open.stream,
+            slot,
+            next: 0,
+            last_item,
+            offsets: vec![0; self.feeds.len()],
+            table_rows: std::collections::HashMap::new(),
+            txn_bytes: Vec::new(),
+        }));
+        self.after_transaction()
+    }
+
+    fn file_name(&mut self) -> Arc<str> {
+        if *self.file != *self.read.file_pos.file {
+            self.file = Arc::from(self.read.file_pos.file.as_str());
+        }
+        Arc::clone(&self.file)
+    }
+
+    /// Per feed, the last item that has something for it.
+    fn last_items(&self, items: &[Item]) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.feeds.len()];
+        for (i, item) in items.iter().enumerate() {
+            if let Item::Rows { route, op, .. } = item {
+                for member in route.groups.iter().flat_map(|g| &g.members).filter(|m| m.events.wants(*op)) {
+                    last[member.feed] = Some(i);
+                }
+            }
+        }
+        last
+    }
+
+    fn after_transaction(&mut self) -> Flow {
+        let reached = match &self.config.until {
+            Some(Until::Position(p)) => self.read.file_pos >= *p,
+            Some(Until::Gtids(set)) => self.read.gtids.contains_set(set),
+            _ => false,
+        };
+        if reached {
+            self.finishing = true;
+            return Flow::Halt;
+        }
+        if self.publishing.is_none() {
+            self.advance();
+        }
+        Flow::Next
+    }
+
+    /// An event that cannot be decoded: when it is rows of a known table, that table stops; otherwise nothing after it
+    /// can be trusted.
+    fn undecodable(&mut self, raw: &[u8], error: &binlog::Error, now: Now, out: &mut Output) -> Flow {
+        let code = raw.get(4).copied().unwrap_or(0);
+        self.halt_permanent(format!("event of type {code} after {} cannot be read: {error}", self.read.file_pos), now, out)
+    }
+
+    fn halt_permanent(&mut self, message: String, now: Now, out: &mut Output) -> Flow {
+        self.handle(now, Input::Disconnected(Failure { message, kind: FailureKind::Permanent }), out);
+        Flow::Halt
+    }
+}
+
+fn gtid_text(gtid: &Gtid) -> String {
+    match gtid {
+        Gtid::MySql { uuid, tag, gno } => {
+            let mut text = binlog::gtid::format_uuid(uuid);
+            if !tag.is_empty() {
+                text.push(':');
+                text.push_str(tag);
+            }
+            format!("{text}:{gno}")
+        }
+        Gtid::MariaDb { domain, server, sequence } => format!("{domain}-{server}-{sequence}"),
+    }
+}

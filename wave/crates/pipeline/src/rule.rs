@@ -1,0 +1,273 @@
+//! Rules: which tables, event kinds and columns a feed wants.
+//!
+//! Patterns are globs (`shop.*`, `shop.order_?`), exact names or regular expressions between slashes
+//! (`/shop\.orders_[0-9]+/`), all matched against `database.table`. A leading `!` excludes; exclusion wins. The regex
+//! engine has no backtracking and its compiled size is bounded, so no pattern can stall the source it is applied to.
+
+use globset::{GlobBuilder, GlobMatcher};
+use regex::{Regex, RegexBuilder};
+
+use crate::format::Op;
+
+/// Compiled size that one pattern may have, in bytes.
+const PATTERN_SIZE_LIMIT: usize = 256 * 1024;
+
+/// Databases of the server itself: left out unless a pattern names them.
+const SYSTEM_DATABASES: [&str; 4] = ["mysql", "sys", "information_schema", "performance_schema"];
+
+/// A pattern or column list that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}`: {problem}")]
+pub struct RuleError {
+    pub text: String,
+    pub problem: String,
+}
+
+fn rule_error(text: &str, problem: impl Into<String>) -> RuleError {
+    RuleError { text: text.to_string(), problem: problem.into() }
+}
+
+#[derive(Clone, Debug)]
+enum Matcher {
+    Glob(GlobMatcher),
+    Regex(Regex),
+}
+
+impl Matcher {
+    fn new(text: &str) -> Result<Matcher, RuleError> {
+        if let Some(body) = text.strip_prefix('/') {
+            let body = body
+                .strip_suffix('/')
+                .filter(|b| !b.is_empty())
+                .ok_or_else(|| rule_error(text, "a regular expression stands between two slashes, as in /shop\\.o.*/"))?;
+            let regex = RegexBuilder::new(&format!("^(?:{body})$"))
+                .size_limit(PATTERN_SIZE_LIMIT)
+                .build()
+                .map_err(|e| rule_error(text, e.to_string()))?;
+            return Ok(Matcher::Regex(regex));
+        }
+        if !text.contains('.') {
+            return Err(rule_error(text, "a table pattern is database.table, for example `shop.*` or `*.orders`"));
+        }
+        let glob = GlobBuilder::new(text)
+            .literal_separator(false)
+            .backslash_escape(true)
+            .build()
+            .map_err(|e| rule_error(text, e.kind().to_string()))?;
+        Ok(Matcher::Glob(glob.compile_matcher()))
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Matcher::Glob(g) => g.is_match(name),
+            Matcher::Regex(r) => r.is_match(name),
+        }
+    }
+}
+
+/// Which tables are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct TablePatterns {
+    include: Vec<Matcher>,
+    exclude: Vec<Matcher>,
+}
+
+impl TablePatterns {
+    /// Compiles a list such as `["shop.*", "!shop.audit_*"]`. Without an including pattern everything but the server's
+    /// own databases is included.
+    ///
+    /// # Errors
+    /// The first pattern that cannot be read, and why.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, RuleError> {
+        let mut rule = TablePatterns::default();
+        for pattern in patterns.iter().map(|p| p.as_ref().trim()).filter(|p| !p.is_empty()) {
+            match pattern.strip_prefix('!') {
+                Some(rest) => rule.exclude.push(Matcher::new(rest)?),
+                None => rule.include.push(Matcher::new(pattern)?),
+            }
+        }
+        Ok(rule)
+    }
+
+    /// Splits a comma separated list as it is given on a command line; commas inside `/…/` belong to the expression.
+    ///
+    /// # Errors
+    /// As [`TablePatterns::new`].
+    pub fn parse(list: &str) -> Result<Self, RuleError> {
+        let mut parts = vec![String::new()];
+        let mut in_regex = false;
+        for c in list.chars() {
+            let current = parts.last_mut().map_or("", |p| p.as_str());
+            if c == '/' && (in_regex || matches!(current.trim(), "" | "!")) {
+                in_regex = !in_regex;
+            }
+            if c == ',' && !in_regex {
+                parts.push(String::new());
+            } else if let Some(last) = parts.last_mut() {
+                last.push(c);
+            }
+        }
+        Self::new(&parts)
+    }
+
+    #[must_use]
+    pub fn matches(&self, database: &str, table: &str) -> bool {
+        let name = format!("{database}.{table}");
+        let included = if self.include.is_empty() {
+            !SYSTEM_DATABASES.contains(&database)
+        } else {
+            self.include.iter().any(|m| m.matches(&name))
+        };
+        included && !self.exclude.iter().any(|m| m.matches(&name))
+    }
+}
+
+/// Which kinds of events are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventKinds {
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+    pub ddl: bool,
+}
+
+impl Default for EventKinds {
+    /// Rows of every kind, no DDL.
+    fn default() -> Self {
+        EventKinds { insert: true, update: true, delete: true, ddl: false }
+    }
+}
+
+impl EventKinds {
+    /// Reads `insert,update,delete,ddl`.
+    ///
+    /// # Errors
+    /// A word that is none of the four, or an empty list.
+    pub fn parse(list: &str) -> Result<Self, RuleError> {
+        let mut kinds = EventKinds { insert: false, update: false, delete: false, ddl: false };
+        for word in list.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+            match word {
+                "insert" => kinds.insert = true,
+                "update" => kinds.update = true,
+                "delete" => kinds.delete = true,
+                "ddl" => kinds.ddl = true,
+                _ => return Err(rule_error(word, "event kinds are insert, update, delete and ddl")),
+            }
+        }
+        if kinds == (EventKinds { insert: false, update: false, delete: false, ddl: false }) {
+            return Err(rule_error(list, "names no event kind; use insert, update, delete, ddl"));
+        }
+        Ok(kinds)
+    }
+
+    #[must_use]
+    pub fn wants(self, op: Op) -> bool {
+        match op {
+            Op::Insert => self.insert,
+            Op::Update => self.update,
+            Op::Delete => self.delete,
+        }
+    }
+}
+
+/// Columns kept of some tables; tables not named keep all of theirs.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    entries: Vec<(Matcher, Vec<String>)>,
+}
+
+impl Columns {
+    /// Each item is `db.table:column,column`; the table part may be a pattern.
+    ///
+    /// # Errors
+    /// An item without a colon or without columns.
+    pub fn new<S: AsRef<str>>(items: &[S]) -> Result<Self, RuleError> {
+        let mut entries = Vec::new();
+        for item in items {
+            let item = item.as_ref();
+            let (table, columns) = item
+                .rsplit_once(':')
+                .ok_or_else(|| rule_error(item, "write table:column,column, for example shop.orders:id,total"))?;
+            let columns: Vec<String> =
+                columns.split(',').map(|c| c.trim().to_string()).filter(|c| !c.is_empty()).collect();
+            if columns.is_empty() {
+                return Err(rule_error(item, "names no column"));
+            }
+            entries.push((Matcher::new(table.trim())?, columns));
+        }
+        Ok(Columns { entries })
+    }
+
+    /// Indices to keep of a table with these columns, ascending; None to keep all. A name that the table does not have
+    /// is an error, so that a typo does not silently drop a column.
+    ///
+    /// # Errors
+    /// A column that is not in the table.
+    pub fn select(&self, table: &binlog::schema::Table) -> Result<Option<Vec<u16>>, RuleError> {
+        let name = format!("{}.{}", table.database, table.name);
+        let Some((_, wanted)) = self.entries.iter().find(|(m, _)| m.matches(&name)) else { return Ok(None) };
+        let mut indices = Vec::with_capacity(wanted.len());
+        for column in wanted {
+            let index = table
+                .columns
+                .iter()
+                .position(|c| c.name.eq_ignore_ascii_case(column))
+                .and_then(|i| u16::try_from(i).ok())
+                .ok_or_else(|| rule_error(column, format!("table {name} has no such column")))?;
+            indices.push(index);
+        }
+        indices.sort_unstable();
+        indices.dedup();
+        Ok(Some(indices))
+    }
+}
+
+/// What a feed wants of a source.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    pub tables: TablePatterns,
+    pub events: EventKinds,
+    pub columns: Columns,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn include_then_exclude() {
+        let t = TablePatterns::parse("shop.*, !shop.audit_*, /crm\\.c[0-9]{1,3}/").unwrap();
+        assert!(t.matches("shop", "orders"));
+        assert!(!t.matches("shop", "audit_log"));
+        assert!(t.matches("crm", "c42"));
+        assert!(!t.matches("crm", "c4242"));
+        assert!(!t.matches("other", "orders"));
+    }
+
+    #[test]
+    fn default_leaves_out_system_databases() {
+        let t = TablePatterns::parse("").unwrap();
+        assert!(t.matches("shop", "orders"));
+        assert!(!t.matches("mysql", "user"));
+        assert!(!t.matches("performance_schema", "x"));
+        let only_exclude = TablePatterns::parse("!shop.a").unwrap();
+        assert!(only_exclude.matches("shop", "b") && !only_exclude.matches("shop", "a"));
+        assert!(TablePatterns::parse("mysql.*").unwrap().matches("mysql", "user"));
+    }
+
+    #[test]
+    fn unreadable_patterns_say_why() {
+        assert!(TablePatterns::parse("orders").unwrap_err().problem.contains("database.table"));
+        assert!(TablePatterns::parse("/a(b/").unwrap_err().problem.contains("unclosed"));
+        assert!(TablePatterns::parse("/ab").unwrap_err().problem.contains("between two slashes"));
+        assert!(TablePatterns::parse("shop.[a").is_err());
+    }
+
+    #[test]
+    fn event_kinds() {
+        let k = EventKinds::parse("insert, ddl").unwrap();
+        assert!(k.insert && k.ddl && !k.update && !k.delete);
+        assert!(EventKinds::parse("inserts").unwrap_err().problem.contains("insert, update"));
+        assert!(EventKinds::parse(" ").is_err());
+    }
+}
