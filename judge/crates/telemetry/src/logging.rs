@@ -1,0 +1,85 @@
+//! Log lines on standard error: text for a person at a terminal, JSON for everything else.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt;
+
+/// The variable that sets the filter when no flag does: `info`, `debug`, or `warn,binlake_watch=trace`.
+pub const FILTER_VARIABLE: &str = "BINLAKE_LOG";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text when standard error is a terminal, else JSON.
+    #[default]
+    Auto,
+    Json,
+    Text,
+}
+
+impl std::str::FromStr for Format {
+    type Err = LogError;
+
+    fn from_str(text: &str) -> Result<Self, LogError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            other => Err(LogError::Format(other.to_owned())),
+        }
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("log format {0:?} is unknown: use auto, json or text")]
+    Format(String),
+    #[error("log filter {filter:?} cannot be read ({reason}): use a level such as info, or target=level pairs")]
+    Filter { filter: String, reason: String },
+    #[error("logging is already set up")]
+    Twice,
+}
+
+/// Sets up logging for the whole process. `filter` (a flag) goes before [`FILTER_VARIABLE`]; without both it is `info`.
+///
+/// # Errors
+/// An unreadable filter, or a second call.
+pub fn init_logging(format: Format, filter: Option<&str>) -> Result<(), LogError> {
+    let from_env = std::env::var(FILTER_VARIABLE).ok();
+    let filter = parse_filter(filter.or(from_env.as_deref()).unwrap_or("info"))?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        Format::Auto => !terminal,
+        Format::Json => true,
+        Format::Text => false,
+    };
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let done = if json {
+        builder.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        builder.with_ansi(terminal).with_target(false).try_init()
+    };
+    done.map_err(|_| LogError::Twice)
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(filter)
+        .map_err(|e| LogError::Filter { filter: filter.to_owned(), reason: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let error = parse_filter("watch=loudly").unwrap_err().to_string();
+        assert!(error.contains("watch=loudly") && error.contains("target=level"), "{error}");
+        assert_eq!(parse_filter("warn,binlake_watch=trace").unwrap().to_string(), "binlake_watch=trace,warn");
+        assert!("yaml".parse::<Format>().unwrap_err().to_string().contains("auto, json or text"));
+    }
+}
