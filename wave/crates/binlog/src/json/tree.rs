@@ -1,0 +1,182 @@
+//! A document that can be changed: what partial updates are applied to.
+
+use std::borrow::Cow;
+
+use super::binary::{Opaque, Visitor, walk};
+use crate::error::{Error, Result};
+
+/// A value; its text is borrowed from the event where possible.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Node<'a> {
+    Null,
+    Boolean(bool),
+    Int(i64),
+    UInt(u64),
+    Double(f64),
+    String(Cow<'a, str>),
+    Opaque(Opaque<'a>),
+    Array(Vec<Node<'a>>),
+    Object(Object<'a>),
+}
+
+/// Members in the server's order: shorter keys first, equally long ones by their bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Node<'a>)>);
+
+impl<'a> Object<'a> {
+    /// Where `key` is, or else where it belongs.
+    fn search(&self, key: &str) -> std::result::Result<usize, usize> {
+        self.0.binary_search_by(|(other, _)| (other.len(), other.as_bytes()).cmp(&(key.len(), key.as_bytes())))
+    }
+
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node<'a>> {
+        let at = self.search(key).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// False, and nothing changed, when the key is there already.
+    pub(super) fn insert(&mut self, key: Cow<'a, str>, value: Node<'a>) -> bool {
+        let Err(at) = self.search(&key) else { return false };
+        self.0.insert(at, (key, value));
+        true
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> bool {
+        let found = self.search(key);
+        if let Ok(at) = found {
+            self.0.remove(at);
+        }
+        found.is_ok()
+    }
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self> {
+        let mut builder = Builder { open: Vec::new(), root: Node::Null };
+        walk(bytes, &mut builder)?;
+        Ok(builder.root)
+    }
+
+    pub(super) fn visit(self, visitor: &mut impl Visitor<'a>) -> Result<()> {
+        match self {
+            Self::Null => visitor.null(),
+            Self::Boolean(value) => visitor.boolean(value),
+            Self::Int(value) => visitor.int(value),
+            Self::UInt(value) => visitor.uint(value),
+            Self::Double(value) => visitor.double(value),
+            Self::String(value) => visitor.string(value),
+            Self::Opaque(value) => visitor.opaque(value),
+            Self::Array(values) => {
+                visitor.begin_array(values.len())?;
+                values.into_iter().try_for_each(|value| value.visit(visitor))?;
+                visitor.end_array()
+            }
+            Self::Object(Object(members)) => {
+                visitor.begin_object(members.len())?;
+                for (key, value) in members {
+                    visitor.key(key)?;
+                    value.visit(visitor)?;
+                }
+                visitor.end_object()
+            }
+        }
+    }
+}
+
+/// A container whose members are still coming, and the key of the one that comes next.
+struct Open<'a> {
+    container: Node<'a>,
+    key: Cow<'a, str>,
+}
+
+struct Builder<'a> {
+    open: Vec<Open<'a>>,
+    root: Node<'a>,
+}
+
+impl<'a> Builder<'a> {
+    fn add(&mut self, value: Node<'a>) -> Result<()> {
+        match self.open.last_mut() {
+            None => self.root = value,
+            Some(Open { container: Node::Object(object), key }) => {
+                let key = std::mem::take(key);
+                // Stored in order, so this appends; searching is for documents that are not.
+                if !object.insert(key, value) {
+                    return Err(Error::Malformed {
+                        what: "JSON value",
+                        detail: "a key stands twice in an object".into(),
+                    });
+                }
+            }
+            Some(Open { container: Node::Array(values), .. }) => values.push(value),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, container: Node<'a>) {
+        self.open.push(Open { container, key: Cow::Borrowed("") });
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self.open.pop() {
+            Some(done) => self.add(done.container),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<'a> Visitor<'a> for Builder<'a> {
+    fn null(&mut self) -> Result<()> {
+        self.add(Node::Null)
+    }
+
+    fn boolean(&mut self, value: bool) -> Result<()> {
+        self.add(Node::Boolean(value))
+    }
+
+    fn int(&mut self, value: i64) -> Result<()> {
+        self.add(Node::Int(value))
+    }
+
+    fn uint(&mut self, value: u64) -> Result<()> {
+        self.add(Node::UInt(value))
+    }
+
+    fn double(&mut self, value: f64) -> Result<()> {
+        self.add(Node::Double(value))
+    }
+
+    fn string(&mut self, value: Cow<'a, str>) -> Result<()> {
+        self.add(Node::String(value))
+    }
+
+    fn opaque(&mut self, value: Opaque<'a>) -> Result<()> {
+        self.add(Node::Opaque(value))
+    }
+
+    fn begin_array(&mut self, _len: usize) -> Result<()> {
+        self.begin(Node::Array(Vec::new()));
+        Ok(())
+    }
+
+    fn end_array(&mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn begin_object(&mut self, _len: usize) -> Result<()> {
+        self.begin(Node::Object(Object::default()));
+        Ok(())
+    }
+
+    fn key(&mut self, key: Cow<'a, str>) -> Result<()> {
+        if let Some(open) = self.open.last_mut() {
+            open.key = key;
+        }
+        Ok(())
+    }
+
+    fn end_object(&mut self) -> Result<()> {
+        self.end()
+    }
+}
