@@ -1,4 +1,4 @@
-//! JSON strings and base64, appended to a buffer without allocation.
+//! JSON strings as Java's JSON writers print them, appended to a buffer without allocation.
 
 /// Hexadecimal digits, upper case as Java's JSON writers print them.
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -30,11 +30,22 @@ pub(super) fn clean_prefix(bytes: &[u8]) -> usize {
 /// Appends `text` as the inside of a JSON string, as Maxwell's JSON writer does: short escapes where JSON has them,
 /// `\u00XX` for other control characters, surrogate pairs as escapes for characters beyond U+FFFF, the rest as UTF-8.
 pub(super) fn push_escaped(text: &str, out: &mut Vec<u8>) {
+    escape(text, 0xf0, out);
+}
+
+/// As [`push_escaped`], but characters beyond U+FFFF stay as UTF-8: so are strings inside a JSON column's document.
+pub(super) fn push_document_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text, 0xff, out);
+    out.push(b'"');
+}
+
+fn escape(text: &str, escaped_from: u8, out: &mut Vec<u8>) {
     let mut rest = text;
     loop {
         let clean = rest
             .bytes()
-            .position(|b| b < 0x20 || b == b'"' || b == b'\\' || b >= 0xf0)
+            .position(|b| b < 0x20 || b == b'"' || b == b'\\' || b >= escaped_from)
             .unwrap_or(rest.len());
         let Some((front, back)) = rest.split_at_checked(clean) else { return };
         out.extend_from_slice(front.as_bytes());
@@ -70,27 +81,6 @@ fn push_unicode_escape(unit: u16, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
-/// Appends `bytes` in hexadecimal.
-pub(super) fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend(bytes.iter().flat_map(|b| [HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]));
-}
-
-/// Appends the base64 text of `bytes` (RFC 4648, section 4, with padding).
-pub(super) fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digit = |word: u32, shift: u32| ALPHABET[(word >> shift & 63) as usize];
-    out.reserve(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0, |word, &b| word << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
-        let text = [digit(word, 18), digit(word, 12), digit(word, 6), digit(word, 0)];
-        match chunk.len() {
-            1 => out.extend_from_slice(&[text[0], text[1], b'=', b'=']),
-            2 => out.extend_from_slice(&[text[0], text[1], text[2], b'=']),
-            _ => out.extend_from_slice(&text),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,16 +107,5 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0000\\u001Fé\u{7f}€\\uD83D\\uDE00\""
         );
-    }
-
-    #[test]
-    fn base64_of_rfc_4648() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
-        {
-            let mut out = Vec::new();
-            push_base64(bytes.as_bytes(), &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), text);
-        }
     }
 }
