@@ -1,1 +1,144 @@
-//! placeholder
+//! Kafka, through librdkafka.
+//!
+//! Idempotent mode: `enable.idempotence`, `acks=all`, no message timeout (an expiry would leave a hole), no automatic
+//! topic creation, and `enable.gapless.guarantee`: when the broker refuses a batch, nothing after it is stored by this
+//! producer. Partitions are chosen by the caller, never by librdkafka.
+
+mod publisher;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+
+pub use publisher::KafkaPublisher;
+pub use reader::KafkaReader;
+
+/// What a caller may not change, because promises hang on it.
+const FIXED: [(&str, &str); 5] = [
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    ("message.timeout.ms", "0"),
+    ("enable.gapless.guarantee", "true"),
+    ("allow.auto.create.topics", "false"),
+];
+/// Other names of fixed properties, and properties that choose another mode.
+const REFUSED: [&str; 5] =
+    ["bootstrap.servers", "metadata.broker.list", "request.required.acks", "delivery.timeout.ms", "transactional.id"];
+/// Starting values that `properties` may replace.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("client.id", "binlake"),
+    ("compression.type", "lz4"),
+    ("linger.ms", "5"),
+    ("batch.size", "1000000"),
+    ("queue.buffering.max.messages", "500000"),
+    // A missing topic is reported after this time; other feeds wait for it.
+    ("topic.metadata.propagation.max.ms", "5000"),
+];
+
+/// A Kafka cluster.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// `host:port,host:port…`
+    pub bootstrap: String,
+    /// Properties of librdkafka: `security.protocol`, `sasl.…`, `ssl.…`, `linger.ms` and so on.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+    /// Bound of the bytes taken and not reported. Default 32 MiB.
+    #[serde(default = "default_queue_bytes")]
+    pub queue_bytes: usize,
+    /// Replicas of topics that are created. Default: the brokers' own.
+    #[serde(default)]
+    pub replication: Option<i32>,
+}
+
+fn default_queue_bytes() -> usize {
+    32 << 20
+}
+
+/// Values of properties may be secrets: only their names are shown.
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &self.properties.keys())
+            .field("queue_bytes", &self.queue_bytes)
+            .field("replication", &self.replication)
+            .finish()
+    }
+}
+
+impl KafkaConfig {
+    #[must_use]
+    pub fn new(bootstrap: impl Into<String>) -> Self {
+        KafkaConfig {
+            bootstrap: bootstrap.into(),
+            properties: BTreeMap::new(),
+            queue_bytes: default_queue_bytes(),
+            replication: None,
+        }
+    }
+
+    fn producer(&self) -> Result<ClientConfig, String> {
+        let fixed = FIXED.iter().map(|(name, _)| name).chain(&REFUSED);
+        if let Some(name) = fixed.into_iter().find(|name| self.properties.contains_key(**name)) {
+            return Err(format!("kafka property {name} cannot be set: BinLake sets it itself"));
+        }
+        let mut config = self.client();
+        for (name, value) in DEFAULTS.iter().filter(|(name, _)| !self.properties.contains_key(*name)) {
+            config.set(*name, *value);
+        }
+        for (name, value) in FIXED {
+            config.set(name, value);
+        }
+        // Our own bound is met first; this one only guards against what librdkafka counts on top.
+        let kbytes = (self.queue_bytes / 1024 + 1024).clamp(1024, 2_097_151);
+        config.set("queue.buffering.max.kbytes", kbytes.to_string());
+        Ok(config)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.bootstrap);
+        config
+    }
+}
+
+/// librdkafka's message about a refused setting. The error's own text would repeat the value, which may be a secret.
+fn config_error(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, _) => format!("kafka property {name}: {reason}"),
+        other => format!("kafka settings: {other}"),
+    }
+}
+
+/// Last error that librdkafka told on the side: why a broker does not answer.
+#[derive(Debug, Default)]
+struct LastError(Mutex<Option<String>>);
+
+impl LastError {
+    fn set(&self, error: &KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    /// `what`, with the reason where one is known.
+    fn explain(&self, what: &str) -> String {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => format!("{what}: {reason}"),
+            None => what.to_owned(),
+        }
+    }
+}

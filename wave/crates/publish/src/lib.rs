@@ -2,6 +2,15 @@
 //!
 //! One trait, [`Publisher`], and its backends. A backend never decides what to do about an error: it reports, and the
 //! instance machine ends the epoch, parks the feed or stops.
+//!
+//! Rules common to all backends:
+//! - every record that [`Publisher::send`] accepted is reported exactly once, by `poll`, `flush` or `abort`;
+//! - after an error no later record of the same topic is stored until [`Publisher::abort`] or [`Publisher::init`]: what
+//!   is stored of an epoch is a prefix, never a hole with records behind it. Such records are accepted and reported
+//!   with the error that stopped the topic;
+//! - queues are bounded in bytes; one record is always taken when nothing is in flight, whatever its size.
+//!
+//! [`Reader`] is the way back, for `binlake read` and for tests.
 
 use std::time::Duration;
 
@@ -9,6 +18,9 @@ pub mod file;
 pub mod kafka;
 pub mod local;
 pub mod memory;
+mod reader;
+
+pub use reader::{ReadError, Reader, Start, StoredRecord};
 
 /// One record to publish, borrowed from the sender's buffers.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +63,12 @@ pub enum DeliveryError {
     /// The backend as a whole: all that is unreported is unknown.
     #[error("{0}")]
     Backend(String),
-    /// Dropped by [`Publisher::abort`] or [`Publisher::purge`] before it was sent.
+    /// Given up by [`Publisher::abort`]. It may be stored all the same when it was on its way.
     #[error("purged")]
     Purged,
+    /// The other end of the pipe is closed: nobody reads any more. Only `file` and `stdout` report it.
+    #[error("the reader has closed the pipe")]
+    Closed,
 }
 
 /// Answer of [`Publisher::send`].

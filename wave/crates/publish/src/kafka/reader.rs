@@ -1,0 +1,141 @@
+//! A consumer without a group: all partitions of one topic, from where the caller says.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{KafkaConfig, LastError, config_error};
+use crate::{ReadError, Reader, Start, StoredRecord};
+
+const ANSWER: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Errors(LastError);
+
+impl ClientContext for Errors {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        LastError::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.set(&error, reason);
+    }
+}
+
+impl ConsumerContext for Errors {}
+
+/// Reads one topic; see [`Reader`]. Commits nothing and joins no group.
+pub struct KafkaReader {
+    consumer: BaseConsumer<Errors>,
+    bootstrap: String,
+    topic: String,
+    partitions: i32,
+}
+
+impl std::fmt::Debug for KafkaReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaReader").field("bootstrap", &self.bootstrap).field("topic", &self.topic).finish()
+    }
+}
+
+impl KafkaReader {
+    /// Connects and starts to read. Only connection properties of `config` should be set: properties of producers are
+    /// taken but have no effect.
+    ///
+    /// # Errors
+    /// `Config` for bad settings or a missing topic, `Unavailable` when no broker answers.
+    pub fn open(config: &KafkaConfig, topic: &str, start: Start) -> Result<Self, ReadError> {
+        let mut client = config.client();
+        client
+            // The library wants a name; nothing is ever stored under it.
+            .set("group.id", "binlake-read")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("allow.auto.create.topics", "false");
+        let consumer: BaseConsumer<Errors> =
+            client.create_with_context(Errors::default()).map_err(|error| ReadError::Config(config_error(&error)))?;
+        let mut reader =
+            KafkaReader { consumer, bootstrap: config.bootstrap.clone(), topic: topic.to_owned(), partitions: 0 };
+        let metadata = reader.consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| reader.failed(&error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && !found.partitions().is_empty());
+        let Some(found) = found else {
+            return Err(ReadError::Config(format!("kafka {}: topic {topic} does not exist", reader.bootstrap)));
+        };
+        if let Some(error) = found.error() {
+            let reason = Code::from(error);
+            return Err(ReadError::Config(format!("kafka {}: topic {topic}: {reason}", reader.bootstrap)));
+        }
+        reader.partitions = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+        reader.seek(start)?;
+        Ok(reader)
+    }
+
+    fn failed(&self, error: &KafkaError) -> ReadError {
+        let context = &self.consumer.context().0;
+        ReadError::Unavailable(context.explain(&format!("kafka {}: {error}", self.bootstrap)))
+    }
+
+    fn list(&self, offset: Offset) -> Result<TopicPartitionList, ReadError> {
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            list.add_partition_offset(&self.topic, partition, offset).map_err(|error| self.failed(&error))?;
+        }
+        Ok(list)
+    }
+}
+
+impl Reader for KafkaReader {
+    fn seek(&mut self, start: Start) -> Result<(), ReadError> {
+        let list = match start {
+            Start::Earliest => self.list(Offset::Beginning)?,
+            Start::Latest => self.list(Offset::End)?,
+            Start::Offset(offset) => self.list(Offset::Offset(offset))?,
+            Start::Time(time_ms) => {
+                let times = self.list(Offset::Offset(time_ms))?;
+                self.consumer.offsets_for_times(times, ANSWER).map_err(|error| self.failed(&error))?
+            }
+        };
+        self.consumer.assign(&list).map_err(|error| self.failed(&error))
+    }
+
+    fn next(&mut self, wait: Duration) -> Result<Option<StoredRecord>, ReadError> {
+        let begin = Instant::now();
+        loop {
+            match self.consumer.poll(wait.saturating_sub(begin.elapsed())) {
+                None => return Ok(None),
+                Some(Ok(message)) => return Ok(Some(stored(&message))),
+                // librdkafka tries on by itself; what a retry cannot mend is told.
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                        return Err(ReadError::Config(format!("kafka {}: {error}", self.bootstrap)));
+                    }
+                    Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => {
+                        if begin.elapsed() >= wait {
+                            return Ok(None);
+                        }
+                    }
+                    _ => return Err(self.failed(&error)),
+                },
+            }
+        }
+    }
+}
+
+fn stored(message: &BorrowedMessage<'_>) -> StoredRecord {
+    let headers = message.headers();
+    let header = headers.and_then(|all| all.iter().find(|header| header.key == proto::header::HEADER_NAME));
+    StoredRecord {
+        partition: message.partition().cast_unsigned(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        header: header.and_then(|header| header.value).unwrap_or_default().to_vec(),
+        value: message.payload().unwrap_or_default().to_vec(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+    }
+}
