@@ -1,0 +1,270 @@
+//! Errors of a session, what kind of trouble each is, and what a person can do about it.
+//!
+//! No variant ever holds a password. Text that came from a server is bounded and lossily decoded.
+
+use std::fmt;
+
+/// What went wrong. `Display` is one line without the hint; see [`WireError::hint`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The server answered with an ERR packet.
+    #[error("{0}")]
+    Server(ServerError),
+    /// The server refused the login.
+    #[error("login refused: {0}")]
+    AuthFailed(ServerError),
+    /// The login cannot go on as this client is set up.
+    #[error("login not possible: {0}")]
+    AuthUnsupported(String),
+    /// TLS is demanded, but the server offers none.
+    #[error("the server offers no TLS, but ssl-mode={0} demands it")]
+    TlsRefused(&'static str),
+    /// The TLS handshake or a TLS record failed.
+    #[error("TLS failed: {0}")]
+    Tls(TlsProblem),
+    /// The server broke the protocol: `what`, while the session was in state `at`.
+    #[error("protocol violation while {at}: {what}")]
+    Protocol { what: String, at: &'static str },
+    /// Something is larger than its bound.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge { what: &'static str, limit: usize },
+    /// The connection ended while the session still needed it.
+    #[error("the server closed the connection while {at}")]
+    Closed { at: &'static str },
+    /// The caller's options or request cannot work.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// An ERR packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerError {
+    pub code: u16,
+    /// Five characters; empty when the server sent none (before login).
+    pub sqlstate: String,
+    pub message: String,
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "server error {}", self.code)?;
+        if !self.sqlstate.is_empty() {
+            write!(f, " ({})", self.sqlstate)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Why TLS failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsProblem {
+    #[error("the server's certificate is of X.509 version 1, which this TLS library does not accept")]
+    CertificateV1,
+    #[error("the server's certificate is not signed by a trusted authority")]
+    UnknownAuthority,
+    #[error("the server's certificate is not for the host {0}")]
+    WrongHost(String),
+    #[error("the server's certificate is expired or not valid yet")]
+    NotInValidity,
+    #[error("the server and this client have no TLS version or cipher in common")]
+    NoCommonVersion,
+    #[error("the server does not accept this client's certificate, or wants one: {0}")]
+    ClientCertificate(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// The kind of trouble, which decides whether to retry, and the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong account, password, certificate or missing privilege. Retrying does not help.
+    Denied,
+    /// The server is away, full or shutting down, or the connection broke. Retry.
+    Unavailable,
+    /// The log no longer holds the wanted position, or another reader has taken this one's identity.
+    Conflict,
+    /// Options, the request or the server's set-up are unfit. Retrying does not help.
+    Config,
+    /// The server sent what no server may send. Reconnect; if it comes back it is a defect or not a MySQL server.
+    Protocol,
+}
+
+/// ER_MASTER_FATAL_ERROR_READING_BINLOG: one code for many troubles, told apart by the message.
+const FATAL_READING_BINLOG: u16 = 1236;
+
+impl WireError {
+    pub(crate) fn protocol(at: &'static str, what: impl Into<String>) -> Self {
+        Self::Protocol { what: what.into(), at }
+    }
+
+    fn server(&self) -> Option<&ServerError> {
+        match self {
+            Self::Server(error) | Self::AuthFailed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Server(error) => server_kind(error),
+            Self::AuthFailed(_) | Self::AuthUnsupported(_) | Self::Tls(TlsProblem::ClientCertificate(_)) => {
+                ErrorKind::Denied
+            }
+            Self::Tls(TlsProblem::Other(_)) | Self::Closed { .. } => ErrorKind::Unavailable,
+            Self::TlsRefused(_) | Self::Tls(_) | Self::TooLarge { .. } | Self::Config(_) => ErrorKind::Config,
+            Self::Protocol { .. } => ErrorKind::Protocol,
+        }
+    }
+
+    /// What to do next, for the common cases.
+    pub fn hint(&self) -> Option<&'static str> {
+        if let Some(error) = self.server() {
+            return server_hint(error);
+        }
+        Some(match self {
+            Self::AuthUnsupported(_) => {
+                "connect over TLS (ssl-mode=required or stricter), or give the account another authentication plugin"
+            }
+            Self::TlsRefused(_) => {
+                "switch TLS on in the server (have_ssl, ssl_cert, ssl_key), or set ssl-mode=preferred to go without"
+            }
+            Self::Tls(TlsProblem::CertificateV1) => {
+                "give the server a certificate of version 3 (MySQL 5.7 and older made version 1 ones by themselves: \
+                 replace server-cert.pem and ca.pem), or set ssl-mode=disabled on a network you trust"
+            }
+            Self::Tls(TlsProblem::UnknownAuthority) => {
+                "set ssl-ca to the authority that signed the server's certificate (ca.pem in the server's data directory)"
+            }
+            Self::Tls(TlsProblem::WrongHost(_)) => {
+                "connect by a name in the certificate's subjectAltName (a common name does not count), or use \
+                 ssl-mode=verify_ca; certificates a server made by itself name no host"
+            }
+            Self::Tls(TlsProblem::NotInValidity) => "renew the server's certificate, and check both clocks",
+            Self::Tls(TlsProblem::NoCommonVersion) => {
+                "TLS 1.2 or 1.3 is needed: set tls_version on the server, or ssl-mode=disabled on a network you trust"
+            }
+            Self::Tls(TlsProblem::ClientCertificate(_)) => {
+                "set ssl-cert and ssl-key to a pair signed by the server's ssl_ca"
+            }
+            Self::Protocol { .. } => "check that host and port are those of a MySQL or MariaDB server",
+            _ => return None,
+        })
+    }
+}
+
+fn server_kind(error: &ServerError) -> ErrorKind {
+    match error.code {
+        // DBACCESS_DENIED, ACCESS_DENIED, TABLEACCESS_DENIED, SPECIFIC_ACCESS_DENIED, NO_PASSWORD, MUST_CHANGE_PASSWORD,
+        // ACCOUNT_HAS_BEEN_LOCKED, MariaDB's ACCOUNT_HAS_BEEN_LOCKED, SECURE_TRANSPORT_REQUIRED
+        1044 | 1045 | 1142 | 1227 | 1698 | 1820 | 1862 | 3118 | 3159 | 4151 => ErrorKind::Denied,
+        // CON_COUNT, BAD_HOST, HANDSHAKE, SERVER_SHUTDOWN, LOCK_WAIT_TIMEOUT, QUERY_INTERRUPTED, HOST_IS_BLOCKED,
+        // OUT_OF_RESOURCES, TOO_MANY_USER_CONNECTIONS, USER_LIMIT_REACHED, CONNECTION_KILLED, CLIENT_INTERACTION_TIMEOUT
+        1040 | 1041 | 1042 | 1043 | 1053 | 1129 | 1203 | 1205 | 1226 | 1317 | 1927 | 3169 | 3032 | 4031 => {
+            ErrorKind::Unavailable
+        }
+        // SLAVE_SAME_ID (MariaDB 4052) and the catch-all 1236
+        4052 => ErrorKind::Conflict,
+        FATAL_READING_BINLOG => fatal_kind(error),
+        _ => ErrorKind::Config,
+    }
+}
+
+fn fatal_kind(error: &ServerError) -> ErrorKind {
+    let message = error.message.to_ascii_lowercase();
+    if ["binary log is not open", "not enabled", "max_allowed_packet", "checksum", "misconfigured", "gtid_mode"]
+        .iter()
+        .any(|word| message.contains(word))
+    {
+        ErrorKind::Config
+    } else if message.contains("shutdown") || message.contains("out of memory") {
+        ErrorKind::Unavailable
+    } else {
+        ErrorKind::Conflict
+    }
+}
+
+fn server_hint(error: &ServerError) -> Option<&'static str> {
+    Some(match error.code {
+        1045 | 1698 => {
+            "check user, password and the host part of the account (SELECT user, host, plugin FROM mysql.user)"
+        }
+        1227 | 1142 => {
+            "grant what is missing: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account (on MariaDB 10.5 \
+             and newer also BINLOG MONITOR)"
+        }
+        3118 | 4151 => "unlock the account: ALTER USER … ACCOUNT UNLOCK",
+        1820 | 1862 => "the password has expired: ALTER USER … IDENTIFIED BY …",
+        3159 => "this account must use TLS: set ssl-mode=required or stricter",
+        1040 | 1203 | 1226 => "the server's or the account's connection limit is reached: max_connections",
+        1129 => "the server blocks this host after failed connections: FLUSH HOSTS there",
+        4052 => "another replica uses the same server id: give every reader its own",
+        FATAL_READING_BINLOG => fatal_hint(&error.message),
+        _ => return None,
+    })
+}
+
+fn fatal_hint(message: &str) -> &'static str {
+    let message = message.to_ascii_lowercase();
+    let has = |word: &str| message.contains(word);
+    if has("same server_uuid") || has("same server_id") || has("same uuid") {
+        "another replica has the same server uuid or server id: give every reader its own"
+    } else if has("purged") || has("could not find first log file") || has("could not find gtid state") {
+        "the server no longer has the log of this position: take a new snapshot and start from now, and keep logs longer \
+         (binlog_expire_logs_seconds)"
+    } else if has("binary log is not open") || has("not enabled") {
+        "switch the binary log on: log_bin and server_id, then restart the server"
+    } else if has("max_allowed_packet") {
+        "raise max_allowed_packet on the server above its largest event (1 GiB is the most)"
+    } else if has("impossible position") || has("> file size") || has("not in binlog") {
+        "the position is beyond the end of that file: the server was probably restored or replaced; start from a known position"
+    } else if has("more than the source") || has("more than the master") || has("ahead") || has("diverge") {
+        "the saved GTID set holds transactions this server never had: it is another server, or it lost some at a failover"
+    } else {
+        "look into the server's error log: it names the file and the position"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: u16, message: &str) -> WireError {
+        WireError::Server(ServerError { code, sqlstate: "HY000".into(), message: message.into() })
+    }
+
+    #[test]
+    fn every_1236_has_its_own_kind_and_hint() {
+        // messages as MySQL 9.7 and MariaDB 10.11 send them
+        let purged = server(
+            1236,
+            "Cannot replicate because the source purged required binary logs. Replicate the missing transactions from elsewhere",
+        );
+        assert_eq!(purged.kind(), ErrorKind::Conflict);
+        assert!(purged.hint().unwrap().contains("new snapshot"));
+        let twin =
+            server(1236, "A replica with the same server_uuid/server_id as this replica has connected to the source;");
+        assert_eq!(twin.kind(), ErrorKind::Conflict);
+        assert!(twin.hint().unwrap().contains("its own"));
+        let gone = server(1236, "Could not find first log file name in binary log index file");
+        assert_eq!((gone.kind(), gone.hint().unwrap().contains("snapshot")), (ErrorKind::Conflict, true));
+        let off = server(1236, "Binary log is not open");
+        assert_eq!((off.kind(), off.hint().unwrap().contains("log_bin")), (ErrorKind::Config, true));
+        let beyond = server(1236, "Client requested source to start replication from position > file size");
+        assert_eq!((beyond.kind(), beyond.hint().unwrap().contains("beyond")), (ErrorKind::Conflict, true));
+    }
+
+    #[test]
+    fn kinds_by_code() {
+        for (code, kind) in [
+            (1045, ErrorKind::Denied),
+            (1227, ErrorKind::Denied),
+            (1040, ErrorKind::Unavailable),
+            (1053, ErrorKind::Unavailable),
+            (4052, ErrorKind::Conflict),
+            (1064, ErrorKind::Config),
+        ] {
+            assert_eq!(server(code, "").kind(), kind, "{code}");
+        }
+        assert_eq!(WireError::Closed { at: "streaming" }.kind(), ErrorKind::Unavailable);
+    }
+}
