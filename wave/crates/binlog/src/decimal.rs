@@ -142,3 +142,29 @@ fn push_padded(value: u32, digits: u8, out: &mut Vec<u8>) {
     out.extend(std::iter::repeat_n(b'0', usize::from(digits).saturating_sub(text.len())));
     out.extend_from_slice(text);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_no_server_makes_are_errors() {
+        for (precision, scale) in [(0, 0), (66, 0), (65, 31), (3, 4), (255, 255)] {
+            assert!(matches!(Decimal::read(&[0x80; 200], precision, scale), Err(Error::Malformed { .. })));
+        }
+    }
+
+    #[test]
+    fn groups_beyond_their_digits_are_errors() {
+        // Nine digits: the greatest, and one more (MySQL: 999999999 is BB9AC9FF with the sign bit turned).
+        assert!(Decimal::read(&[0xbb, 0x9a, 0xc9, 0xff], 9, 0).is_ok());
+        assert!(Decimal::read(&[0xbb, 0x9a, 0xca, 0x00], 9, 0).is_err());
+        assert!(Decimal::read(&[0x8a], 1, 0).is_err());
+    }
+
+    #[test]
+    fn lengths_of_columns() {
+        let lengths = [(10, 2), (65, 30), (1, 0), (30, 30), (14, 4), (65, 0)].map(|(p, s)| Decimal::encoded_len(p, s));
+        assert_eq!(lengths, [5, 30, 1, 14, 7, 29]);
+    }
+}

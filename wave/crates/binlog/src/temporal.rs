@@ -330,3 +330,44 @@ fn push2(value: u8, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&[b'0' + value / 10 % 10, b'0' + value % 10]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_bytes_are_errors() {
+        assert!(Time::read(&[0x80, 0, 0, 100], 2).is_err(), "100 hundredths");
+        assert!(DateTime::read(&[0x80, 0, 0, 0, 0, 0x0f, 0x42, 0x40], 6).is_err(), "1000000 microseconds");
+        assert!(DateTime::read(&[0x7f; 5], 0).is_err(), "before the zero date");
+        assert!(Timestamp::read(&[0; 8], 7).is_err(), "7 digits");
+        assert!(DateTime::read_old(&[0xff; 8]).is_err(), "more than 14 digits");
+    }
+
+    #[test]
+    fn ends_of_the_timestamp_range() {
+        // The second is the last one of MariaDB 11.5 and later.
+        for (seconds, text) in
+            [(1, "1970-01-01 00:00:01"), (u32::MAX, "2106-02-07 06:28:15"), (0, "0000-00-00 00:00:00")]
+        {
+            let mut out = Vec::new();
+            Timestamp { seconds, micros: 0 }.write(&mut out, 0);
+            assert_eq!(out, text.as_bytes());
+        }
+        assert_eq!(Timestamp { seconds: 1, micros: 5 }.epoch_micros(), 1_000_005);
+        assert_eq!(Timestamp { seconds: 0, micros: 5 }.epoch_micros(), 0);
+    }
+
+    proptest::proptest! {
+        /// Any bytes of any declared length: a value or an error, and text of it.
+        #[test]
+        fn any_bytes_are_harmless(bytes in proptest::collection::vec(0u8.., 0..10), fsp in 0u8..9) {
+            let mut out = Vec::new();
+            if let Ok(value) = Date::read(&bytes) { value.write(&mut out); }
+            for value in [Time::read_old(&bytes), Time::read(&bytes, fsp)].into_iter().flatten() { value.write(&mut out, fsp); }
+            for value in [DateTime::read_old(&bytes), DateTime::read(&bytes, fsp)].into_iter().flatten() { value.write(&mut out, fsp); }
+            for value in [Timestamp::read_old(&bytes), Timestamp::read(&bytes, fsp)].into_iter().flatten() { value.write(&mut out, fsp); }
+            proptest::prop_assert!(out.is_ascii());
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Values as real servers wrote them into their logs, against the text that their SELECT gave for the same rows
 //! (recorded by `data/record.py`).
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,12 +53,16 @@ fn read<'a>(kind: &str, wire: &'a [u8]) -> (Cell<'a>, Column) {
     let (cell, column, length) = match kind.split(['(', ' ']).next().unwrap() {
         "date" | "old:date" => (Cell::Date(Date::read(wire).unwrap()), plain(ColumnType::Date), 3),
         "time" => (Cell::Time(Time::read(wire, fsp).unwrap()), plain(ColumnType::Time { fsp }), time2_len(fsp)),
-        "datetime" => {
-            (Cell::DateTime(DateTime::read(wire, fsp).unwrap()), plain(ColumnType::DateTime { fsp }), datetime2_len(fsp))
-        }
-        "timestamp" => {
-            (Cell::Timestamp(Timestamp::read(wire, fsp).unwrap()), plain(ColumnType::Timestamp { fsp }), timestamp2_len(fsp))
-        }
+        "datetime" => (
+            Cell::DateTime(DateTime::read(wire, fsp).unwrap()),
+            plain(ColumnType::DateTime { fsp }),
+            datetime2_len(fsp),
+        ),
+        "timestamp" => (
+            Cell::Timestamp(Timestamp::read(wire, fsp).unwrap()),
+            plain(ColumnType::Timestamp { fsp }),
+            timestamp2_len(fsp),
+        ),
         "old:time" => (Cell::Time(Time::read_old(wire).unwrap()), plain(ColumnType::TimeOld), 3),
         "old:datetime" => (Cell::DateTime(DateTime::read_old(wire).unwrap()), plain(ColumnType::DateTimeOld), 8),
         "old:timestamp" => (Cell::Timestamp(Timestamp::read_old(wire).unwrap()), plain(ColumnType::TimestampOld), 4),
@@ -106,9 +111,10 @@ fn compare(recording: &str) -> BTreeMap<&str, usize> {
 fn mysql_values_read_as_select_prints_them() {
     let seen = compare(MYSQL);
     assert_eq!(seen["varchar"], 40, "every character set but binary");
-    assert_eq!(seen.keys().copied().collect::<Vec<_>>(), [
-        "date", "datetime", "decimal", "double", "float", "json", "time", "timestamp", "varchar"
-    ]);
+    assert_eq!(
+        seen.keys().copied().collect::<Vec<_>>(),
+        ["date", "datetime", "decimal", "double", "float", "json", "time", "timestamp", "varchar"]
+    );
 }
 
 #[test]

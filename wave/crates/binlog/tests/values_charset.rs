@@ -1,4 +1,5 @@
 //! Character sets beyond the recorded values: numbers of collations, borrowing, and bytes that are no characters.
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 use std::borrow::Cow;
 
@@ -27,13 +28,19 @@ fn names_are_found_in_any_case() {
     assert_eq!(Charset::from_name("utf8"), Charset::Utf8mb3);
     assert_eq!(Charset::from_name("klingon"), Charset::UNKNOWN);
     assert!(Charset::from_name("binary").is_binary());
-    assert_eq!([Charset::Utf8mb4, Charset::Ujis, Charset::Gbk, Charset::Latin1].map(Charset::max_bytes_per_char), [4, 3, 2, 1]);
+    assert_eq!(
+        [Charset::Utf8mb4, Charset::Ujis, Charset::Gbk, Charset::Latin1].map(Charset::max_bytes_per_char),
+        [4, 3, 2, 1]
+    );
 }
 
 #[test]
 fn an_unknown_character_set_is_an_error_even_for_ascii() {
     let mut out = b"before".to_vec();
-    assert_eq!(Charset::UNKNOWN.decode_into(b"a", &mut out).unwrap_err().to_string(), "character set 0 is not supported");
+    assert_eq!(
+        Charset::UNKNOWN.decode_into(b"a", &mut out).unwrap_err().to_string(),
+        "character set 0 is not supported"
+    );
     assert_eq!(out, b"before");
 }
 

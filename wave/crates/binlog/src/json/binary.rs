@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::temporal::{DateTime, Time};
 
 /// The server's limit of nesting.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 const WHAT: &str = "JSON value";
 
 /// A value of an SQL type that JSON does not have.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::binary::MAX_DEPTH;
 use crate::error::{Error, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,9 @@ pub(super) fn parse(path: &str) -> Result<Vec<Leg<'_>>> {
     let mut rest = path.strip_prefix('$').ok_or_else(|| malformed("it does not start with $"))?;
     let mut legs = Vec::new();
     while !rest.is_empty() {
+        if legs.len() == MAX_DEPTH {
+            return Err(malformed("it is deeper than a document can be"));
+        }
         let (leg, tail) = if let Some(quoted) = rest.strip_prefix(".\"") {
             quoted_member(quoted)?
         } else if let Some(name) = rest.strip_prefix('.') {
@@ -134,6 +138,8 @@ mod tests {
         for broken in ["", "a", "$a", "$[", "$[x]", "$[last+1]", "$.\"a", "$.\"\\u12", "$.\"\\ud800\""] {
             assert!(parse(broken).is_err(), "{broken}");
         }
+        assert!(parse(&format!("${}", ".a".repeat(100))).is_ok());
+        assert!(parse(&format!("${}", ".a".repeat(101))).is_err());
     }
 
     #[test]

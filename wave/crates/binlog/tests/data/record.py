@@ -142,4 +142,5 @@ def main():
     sys.exit(f"not in the log: {texts}" if texts else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
