@@ -15,7 +15,7 @@ mod auth;
 mod command;
 mod error;
 mod handshake;
-mod options;
+pub mod options;
 mod packets;
 mod reader;
 mod rsa;

@@ -134,9 +134,7 @@ pub(crate) fn next(state: State, input: Input) -> Option<State> {
         (State::Streaming, Input::Event) => State::Streaming,
         (State::Streaming, Input::Eof) => State::Ended,
         // also unasked, when the server shuts down or drops an idle connection
-        (State::Greeting | State::Auth | State::Ready | State::Streaming, Input::Err) => {
-            State::Failed
-        }
+        (State::Greeting | State::Auth | State::Ready | State::Streaming, Input::Err) => State::Failed,
         _ => return None,
     })
 }

@@ -1,0 +1,199 @@
+//! A blocking client over one socket, for metadata queries, preflight and tests. The streams of production are read by
+//! the watch threads.
+//!
+//! Every call is bounded by the client's timeout as a whole, not per read, so a server that dribbles cannot hold it longer.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysql_wire::{ConnectOptions, EventBatch, Progress, QueryResult, ReplicaRequest, ServerInfo, Session, WireError};
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockingError {
+    /// The socket failed, or the time was up; `what` was being done.
+    #[error("{what}: {error}")]
+    Io { what: String, error: io::Error },
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+impl BlockingError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Io { what: what.into(), error }
+    }
+}
+
+/// Random bytes for a new session.
+pub fn entropy() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(bytes)
+}
+
+/// A logged-in connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    session: Session,
+    info: ServerInfo,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Resolves, connects and logs in, all within `timeout`, which then bounds every later call as well.
+    pub fn connect(
+        endpoint: &Endpoint,
+        options: Arc<ConnectOptions>,
+        timeout: Duration,
+    ) -> Result<Self, BlockingError> {
+        let started = Instant::now();
+        let what = format!("connecting to {}:{}", endpoint.host, endpoint.port);
+        let mut stream = open(endpoint, timeout).map_err(BlockingError::io(&what))?;
+        stream.set_nodelay(true).map_err(BlockingError::io(&what))?;
+        let mut session = Session::new(options, entropy().map_err(BlockingError::io(&what))?)?;
+        match run(&mut stream, &mut session, timeout.saturating_sub(started.elapsed()))? {
+            Progress::Ready(info) => Ok(Self { stream, session, info, timeout }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the server said of itself.
+    pub fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    /// Runs one statement. After an error that the server sent for it the client can be used again.
+    pub fn query(&mut self, sql: &str) -> Result<QueryResult, BlockingError> {
+        self.session.query(sql)?;
+        match run(&mut self.stream, &mut self.session, self.timeout)? {
+            Progress::QueryDone(result) => Ok(result),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Turns the connection into a reader of the log.
+    pub fn dump_batches(mut self, request: ReplicaRequest) -> Result<Batches, BlockingError> {
+        self.session.replicate(request)?;
+        match run(&mut self.stream, &mut self.session, self.timeout)? {
+            Progress::Streaming(info) => Ok(Batches { client: Self { info, ..self }, ended: false }),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The log as an iterator; it ends after an error, or at the end of the log if that was asked for.
+#[derive(Debug)]
+pub struct Batches {
+    client: Client,
+    ended: bool,
+}
+
+impl Batches {
+    /// What the server said of itself, with its variables.
+    pub fn info(&self) -> &ServerInfo {
+        &self.client.info
+    }
+
+    /// Gives a batch back, so that its memory is used again.
+    pub fn recycle(&mut self, batch: EventBatch) {
+        self.client.session.recycle(batch);
+    }
+
+    fn read(&mut self) -> Result<Option<EventBatch>, BlockingError> {
+        let Client { stream, session, timeout, .. } = &mut self.client;
+        match run(stream, session, *timeout)? {
+            Progress::Events => Ok(session.take_batch()),
+            Progress::DumpEnded => Ok(None),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<EventBatch, BlockingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let read = self.read().transpose();
+        self.ended = !matches!(read, Some(Ok(_)));
+        read
+    }
+}
+
+fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + timeout;
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (endpoint.host.as_str(), endpoint.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, remaining(deadline)?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Moves bytes until the session has something to tell.
+fn run(stream: &mut TcpStream, session: &mut Session, timeout: Duration) -> Result<Progress, BlockingError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let progress = session.poll();
+        // also after an error: TLS may have an alert for the server
+        let sent = send(stream, session, deadline);
+        if let Some(progress) = progress? {
+            return Ok(progress);
+        }
+        let activity = session.activity();
+        sent.map_err(BlockingError::io(activity))?;
+        let received = receive(stream, session, deadline).map_err(BlockingError::io(activity))?;
+        // its error comes again from `poll`, after what it still has to send
+        let _ = session.on_read(received);
+    }
+}
+
+fn send(stream: &mut TcpStream, session: &mut Session, deadline: Instant) -> io::Result<()> {
+    while !session.output().is_empty() {
+        stream.set_write_timeout(Some(remaining(deadline)?))?;
+        let n = stream.write(session.output())?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        session.on_written(n);
+    }
+    Ok(())
+}
+
+fn receive(stream: &mut TcpStream, session: &mut Session, deadline: Instant) -> io::Result<usize> {
+    loop {
+        stream.set_read_timeout(Some(remaining(deadline)?))?;
+        match stream.read(session.read_space()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // the system's word for a timeout of a blocking socket
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            other => return other,
+        }
+    }
+}
+
+fn unexpected(progress: &Progress) -> BlockingError {
+    WireError::Config(format!("the session went to {progress:?} unasked")).into()
+}
