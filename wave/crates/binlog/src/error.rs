@@ -21,6 +21,9 @@ pub enum Error {
     /// A type, event or option that this version does not know. The table concerned is quarantined.
     #[error("{what} {code} is not supported")]
     Unsupported { what: &'static str, code: u64 },
+    /// A table definition does not fit the TABLE_MAP: it is of another time. Read it again, or quarantine the table.
+    #[error("definition of table {table} does not fit the log: {detail}")]
+    DefinitionMismatch { table: String, detail: String },
     /// The log file is encrypted (`binlog_encryption`); only the server can read it.
     #[error("the binary log is encrypted: read it through the server instead of the file")]
     Encrypted,

@@ -20,6 +20,7 @@ pub mod json;
 pub mod mariadb;
 pub mod payload;
 pub mod position;
+pub mod query;
 pub mod read;
 pub mod render;
 pub mod rows;

@@ -1,8 +1,16 @@
 //! Table definitions, compiled once and used for every row.
+//!
+//! [`Table::compile`] puts a TABLE_MAP and, where the log has no names, a [`TableDefinition`] together. What the log
+//! says wins; a definition that contradicts it is refused ([`crate::Error::DefinitionMismatch`]).
+
+mod compile;
+mod definition;
+mod sql_type;
 
 use std::sync::Arc;
 
 use crate::charset::Charset;
+use crate::rows::Plan;
 
 /// What a column is, with all that decoding needs. Built from the TABLE_MAP's type byte and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +104,72 @@ pub struct Table {
     pub source: SchemaSource,
     /// Stable hash of names, types, key: equal tables have equal hashes over restarts and versions.
     pub hash: u64,
+    /// How to decode rows; follows from the columns.
+    pub(crate) plan: Plan,
+}
+
+impl Table {
+    /// A table of these columns; key, hash and decoding follow from them.
+    #[must_use]
+    pub fn new(database: String, name: String, columns: Vec<Column>, source: SchemaSource) -> Self {
+        let mut parts: Vec<(u16, u16)> =
+            (0u16..).zip(&columns).filter_map(|(index, column)| Some((column.key_part?, index))).collect();
+        parts.sort_unstable();
+        let primary_key = parts.into_iter().map(|(_, index)| index).collect();
+        let mut hash = Fnv::new();
+        hash.text(&database);
+        hash.text(&name);
+        for column in &columns {
+            hash.column(column);
+        }
+        let plan = Plan::new(&columns);
+        Self { database, name, columns, primary_key, source, hash: hash.0, plan }
+    }
+}
+
+/// FNV-1a, 64 bits: simple enough to stay the same for ever.
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// With its length before it, so that `ab`, `c` and `a`, `bc` differ.
+    fn text(&mut self, text: &str) {
+        self.bytes(&(text.len() as u64).to_le_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    /// Only what both sources of a definition know.
+    fn column(&mut self, column: &Column) {
+        self.text(&column.name);
+        self.text(&sql_type::describe(column));
+        self.bytes(&[u8::from(column.nullable)]);
+        self.text(if has_charset(column.ty) { column.charset.name() } else { "" });
+        self.bytes(&column.key_part.map_or(u32::MAX, u32::from).to_le_bytes());
+    }
+}
+
+/// Whether values of this type are text or labels, or bytes of the same form.
+fn has_charset(ty: ColumnType) -> bool {
+    use ColumnType as C;
+    matches!(
+        ty,
+        C::Char { .. }
+            | C::VarChar { .. }
+            | C::Blob { .. }
+            | C::Enum { .. }
+            | C::Set { .. }
+            | C::VarCharCompressed { .. }
+            | C::BlobCompressed { .. }
+    )
 }
 
 /// A table definition read from INFORMATION_SCHEMA at a known position, or kept in the schema history.

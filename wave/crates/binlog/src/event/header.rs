@@ -1,0 +1,158 @@
+//! The common header of all events and the event types (manual: "Event Header", "Event Types"; MariaDB knowledge
+//! base: "Replication protocol").
+
+use std::fmt;
+
+use crate::error::Result;
+use crate::read::Reader;
+
+/// Length of the v4 header, which every server since 5.0 writes.
+pub const HEADER_LEN: usize = 19;
+
+/// v4 event header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventHeader {
+    /// Seconds since 1970 when the statement began; 0 in events that the server makes for the stream only.
+    pub timestamp: u32,
+    pub event_type: EventType,
+    pub server_id: u32,
+    /// Whole event in bytes, with header and checksum.
+    pub event_size: u32,
+    /// Offset of the next event in the file, modulo 2³²; 0 in made-up events and inside a TRANSACTION_PAYLOAD.
+    pub log_pos: u32,
+    pub flags: u16,
+}
+
+impl EventHeader {
+    /// Reads the header from the front of an event.
+    ///
+    /// # Errors
+    /// Fewer than 19 bytes, or a size that cannot hold the header.
+    pub fn parse(raw: &[u8]) -> Result<Self> {
+        let mut r = Reader::new("event header", raw);
+        let header = Self {
+            timestamp: r.u32()?,
+            event_type: EventType(r.u8()?),
+            server_id: r.u32()?,
+            event_size: r.u32()?,
+            log_pos: r.u32()?,
+            flags: r.u16()?,
+        };
+        if (header.event_size as usize) < HEADER_LEN {
+            return Err(r.malformed(format!("event of {} bytes", header.event_size)));
+        }
+        Ok(header)
+    }
+
+    /// LOG_EVENT_IGNORABLE_F: who does not know the type may skip the event.
+    #[must_use]
+    pub fn ignorable(&self) -> bool {
+        self.flags & 0x80 != 0
+    }
+
+    /// LOG_EVENT_ARTIFICIAL_F: made for this stream, stands in no file.
+    #[must_use]
+    pub fn artificial(&self) -> bool {
+        self.flags & 0x20 != 0
+    }
+
+    /// LOG_EVENT_BINLOG_IN_USE_F: the file was not closed, by a crash or because it is being written.
+    #[must_use]
+    pub fn in_use(&self) -> bool {
+        self.flags & 0x01 != 0
+    }
+}
+
+/// Type byte of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventType(pub u8);
+
+macro_rules! event_types {
+    ($($name:ident = $code:literal,)*) => {
+        impl EventType {
+            $(pub const $name: Self = Self($code);)*
+
+            /// The server's name of the type, if it is one of those known.
+            #[must_use]
+            pub fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($code => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+event_types! {
+    UNKNOWN = 0,
+    START_V3 = 1,
+    QUERY = 2,
+    STOP = 3,
+    ROTATE = 4,
+    INTVAR = 5,
+    LOAD = 6,
+    SLAVE = 7,
+    CREATE_FILE = 8,
+    APPEND_BLOCK = 9,
+    EXEC_LOAD = 10,
+    DELETE_FILE = 11,
+    NEW_LOAD = 12,
+    RAND = 13,
+    USER_VAR = 14,
+    FORMAT_DESCRIPTION = 15,
+    XID = 16,
+    BEGIN_LOAD_QUERY = 17,
+    EXECUTE_LOAD_QUERY = 18,
+    TABLE_MAP = 19,
+    WRITE_ROWS_V0 = 20,
+    UPDATE_ROWS_V0 = 21,
+    DELETE_ROWS_V0 = 22,
+    WRITE_ROWS_V1 = 23,
+    UPDATE_ROWS_V1 = 24,
+    DELETE_ROWS_V1 = 25,
+    INCIDENT = 26,
+    HEARTBEAT = 27,
+    IGNORABLE = 28,
+    ROWS_QUERY = 29,
+    WRITE_ROWS = 30,
+    UPDATE_ROWS = 31,
+    DELETE_ROWS = 32,
+    GTID = 33,
+    ANONYMOUS_GTID = 34,
+    PREVIOUS_GTIDS = 35,
+    TRANSACTION_CONTEXT = 36,
+    VIEW_CHANGE = 37,
+    XA_PREPARE = 38,
+    PARTIAL_UPDATE_ROWS = 39,
+    TRANSACTION_PAYLOAD = 40,
+    HEARTBEAT_V2 = 41,
+    GTID_TAGGED = 42,
+    MARIA_ANNOTATE_ROWS = 160,
+    MARIA_BINLOG_CHECKPOINT = 161,
+    MARIA_GTID = 162,
+    MARIA_GTID_LIST = 163,
+    MARIA_START_ENCRYPTION = 164,
+    MARIA_QUERY_COMPRESSED = 165,
+    MARIA_WRITE_ROWS_COMPRESSED_V1 = 166,
+    MARIA_UPDATE_ROWS_COMPRESSED_V1 = 167,
+    MARIA_DELETE_ROWS_COMPRESSED_V1 = 168,
+    MARIA_WRITE_ROWS_COMPRESSED = 169,
+    MARIA_UPDATE_ROWS_COMPRESSED = 170,
+    MARIA_DELETE_ROWS_COMPRESSED = 171,
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "event type {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,230 @@
+//! Statements and their context: QUERY, LOAD DATA, variables, annotations, incidents.
+
+use crate::charset::Charset;
+use crate::error::{Error, Result};
+use crate::read::Reader;
+
+/// QUERY: BEGIN, COMMIT, DDL, XA statements, and changes in statement format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Query<'a> {
+    pub thread_id: u32,
+    /// Seconds.
+    pub exec_time: u32,
+    pub error_code: u16,
+    /// Default database, UTF-8; empty for none.
+    pub schema: &'a [u8],
+    /// In `charset`. In a [`super::Event::CompressedQuery`] still compressed.
+    pub sql: &'a [u8],
+    pub status_vars: StatusVars<'a>,
+    /// `character_set_client` of the session; utf8mb4 when the event does not tell it.
+    pub charset: Charset,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
+        let mut r = Reader::new("QUERY", body);
+        let head = Head::read(&mut r)?;
+        Self::finish(r, head)
+    }
+
+    fn finish(mut r: Reader<'a>, head: Head) -> Result<Self> {
+        let status_vars = StatusVars(r.bytes(head.status_len)?);
+        let schema = r.bytes(head.schema_len)?;
+        r.skip(1)?;
+        let charset = status_vars.client_collation().map_or(Charset::Utf8mb4, Charset::from_collation);
+        Ok(Self {
+            thread_id: head.thread_id,
+            exec_time: head.exec_time,
+            error_code: head.error_code,
+            schema,
+            sql: r.take_rest(),
+            status_vars,
+            charset,
+        })
+    }
+}
+
+struct Head {
+    thread_id: u32,
+    exec_time: u32,
+    schema_len: usize,
+    error_code: u16,
+    status_len: usize,
+}
+
+impl Head {
+    fn read(r: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self {
+            thread_id: r.u32()?,
+            exec_time: r.u32()?,
+            schema_len: r.u8()?.into(),
+            error_code: r.u16()?,
+            status_len: r.u16()?.into(),
+        })
+    }
+}
+
+/// EXECUTE_LOAD_QUERY: a LOAD DATA statement whose file came in BEGIN_LOAD_QUERY and APPEND_BLOCK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecuteLoadQuery<'a> {
+    pub query: Query<'a>,
+    pub file_id: u32,
+    /// Where the file's name stands in the statement.
+    pub file_name: (u32, u32),
+    /// 0 error, 1 IGNORE, 2 REPLACE.
+    pub duplicates: u8,
+}
+
+impl<'a> ExecuteLoadQuery<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
+        let mut r = Reader::new("EXECUTE_LOAD_QUERY", body);
+        let head = Head::read(&mut r)?;
+        let (file_id, file_name, duplicates) = (r.u32()?, (r.u32()?, r.u32()?), r.u8()?);
+        Ok(Self { query: Query::finish(r, head)?, file_id, file_name, duplicates })
+    }
+}
+
+/// Session state of a QUERY, as tagged fields; read on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusVars<'a>(pub &'a [u8]);
+
+impl<'a> StatusVars<'a> {
+    /// Collation number of `character_set_client`.
+    #[must_use]
+    pub fn client_collation(&self) -> Option<u16> {
+        self.find(4)?.first_chunk::<2>().map(|b| u16::from_le_bytes(*b))
+    }
+
+    /// XID of an atomic DDL statement (MySQL 8.0 and later).
+    #[must_use]
+    pub fn ddl_xid(&self) -> Option<u64> {
+        self.find(17)?.first_chunk::<8>().map(|b| u64::from_le_bytes(*b))
+    }
+
+    /// `sql_mode` of the session.
+    #[must_use]
+    pub fn sql_mode(&self) -> Option<u64> {
+        self.find(1)?.first_chunk::<8>().map(|b| u64::from_le_bytes(*b))
+    }
+
+    /// Value of the field `code`. Fields behind one of unknown length are not found.
+    fn find(&self, code: u8) -> Option<&'a [u8]> {
+        let mut r = Reader::new("status variables", self.0);
+        while !r.is_empty() {
+            let found = r.u8().ok()?;
+            let value = status_value(&mut r, found)?;
+            if found == code {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+/// Codes and lengths: MySQL's `Query_event::Query_event_status_vars`, MariaDB's `Q_HRNOW`, `Q_XID`.
+fn status_value<'a>(r: &mut Reader<'a>, code: u8) -> Option<&'a [u8]> {
+    let mut text = |extra: usize| {
+        let start = r.rest();
+        let n = usize::from(r.u8().ok()?);
+        r.skip(n + extra).ok()?;
+        start.get(1..=n)
+    };
+    let n = match code {
+        2 => return text(1),
+        5 | 6 => return text(0),
+        11 => {
+            text(0)?;
+            return text(0);
+        }
+        12 => {
+            let count = r.u8().ok()?;
+            // 254: more than the statement may list; then none follows.
+            for _ in 0..if count == 254 { 0 } else { count } {
+                r.until_nul().ok()?;
+            }
+            return Some(&[]);
+        }
+        16 | 19 | 20 => 1,
+        7 | 8 | 18 => 2,
+        13 | 128 => 3,
+        0 | 3 | 10 => 4,
+        4 => 6,
+        1 | 9 | 14 | 17 | 129 => 8,
+        _ => return None,
+    };
+    r.bytes(n).ok()
+}
+
+/// USER_VAR: a user variable that the next statement reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserVar<'a> {
+    pub name: &'a [u8],
+    pub value: Option<UserValue<'a>>,
+}
+
+/// Value of a user variable in the server's own form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserValue<'a> {
+    /// 0 text, 1 double, 2 integer, 4 decimal.
+    pub kind: u8,
+    pub collation: u32,
+    pub bytes: &'a [u8],
+    pub unsigned: bool,
+}
+
+impl<'a> UserVar<'a> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
+        let mut r = Reader::new("USER_VAR", body);
+        let n = r.u32()? as usize;
+        let name = r.bytes(n)?;
+        if r.u8()? != 0 {
+            return Ok(Self { name, value: None });
+        }
+        let (kind, collation, n) = (r.u8()?, r.u32()?, r.u32()? as usize);
+        let bytes = r.bytes(n)?;
+        let unsigned = r.u8().is_ok_and(|flags| flags & 1 != 0);
+        Ok(Self { name, value: Some(UserValue { kind, collation, bytes, unsigned }) })
+    }
+}
+
+/// INCIDENT: the server lost events; what is in the log is not all that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// 1: lost events.
+    pub code: u16,
+    pub message: String,
+}
+
+impl Incident {
+    pub(super) fn parse(body: &[u8]) -> Result<Self> {
+        let mut r = Reader::new("INCIDENT", body);
+        let code = r.u16()?;
+        let message = if r.is_empty() {
+            String::new()
+        } else {
+            let n = r.u8()?.into();
+            String::from_utf8_lossy(r.bytes(n)?).into_owned()
+        };
+        Ok(Self { code, message })
+    }
+}
+
+/// INTVAR: 1 is LAST_INSERT_ID, 2 is INSERT_ID.
+pub(super) fn parse_intvar(body: &[u8]) -> Result<(u8, u64)> {
+    let mut r = Reader::new("INTVAR", body);
+    Ok((r.u8()?, r.u64()?))
+}
+
+/// RAND: the two seeds.
+pub(super) fn parse_rand(body: &[u8]) -> Result<(u64, u64)> {
+    let mut r = Reader::new("RAND", body);
+    Ok((r.u64()?, r.u64()?))
+}
+
+/// ROWS_QUERY: a length byte that is wrong above 255, then the text up to the end.
+pub(super) fn parse_rows_query(body: &[u8]) -> Result<&[u8]> {
+    match body {
+        [_, sql @ ..] => Ok(sql),
+        [] => Err(Error::Truncated { what: "ROWS_QUERY", need: 1, have: 0 }),
+    }
+}

@@ -1,0 +1,332 @@
+//! MySQL's GTID sets (manual: "GTID Sets", "GTID Format and Storage"; tags since 8.3).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::MAX_INTERVALS;
+use super::binary::too_many;
+use crate::error::{Error, Result};
+
+/// A server's UUID as its 16 bytes.
+pub type Uuid = [u8; 16];
+
+/// A tag is a letter or underscore and up to 31 more of these or digits.
+const MAX_TAG: usize = 32;
+/// The server's largest transaction number.
+const MAX_GNO: u64 = i64::MAX as u64 - 1;
+
+/// Transaction numbers `first..=last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval {
+    pub first: u64,
+    pub last: u64,
+}
+
+/// Per UUID and tag (empty: none) the sorted, disjoint, not adjacent intervals; no empty lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MySqlGtidSet {
+    sources: BTreeMap<Uuid, BTreeMap<Box<str>, Vec<Interval>>>,
+}
+
+impl MySqlGtidSet {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// UUID, tag and intervals, in the order of UUID, then tag.
+    pub fn iter(&self) -> impl Iterator<Item = (&Uuid, &str, &[Interval])> + '_ {
+        self.sources
+            .iter()
+            .flat_map(|(uuid, tags)| tags.iter().map(move |(tag, list)| (uuid, &**tag, list.as_slice())))
+    }
+
+    #[must_use]
+    pub fn interval_count(&self) -> usize {
+        self.iter().map(|(_, _, list)| list.len()).sum()
+    }
+
+    /// Number of transactions.
+    #[must_use]
+    pub fn transaction_count(&self) -> u64 {
+        self.iter().flat_map(|(_, _, list)| list).map(|i| i.last - i.first + 1).fold(0, u64::saturating_add)
+    }
+
+    /// Adds one transaction. The usual case, the number after the last, costs two look-ups and no memory.
+    pub fn add(&mut self, uuid: Uuid, tag: &str, gno: u64) {
+        self.add_interval(uuid, tag, Interval { first: gno, last: gno });
+    }
+
+    /// Adds transactions; an interval that ends before its start is empty.
+    pub fn add_interval(&mut self, uuid: Uuid, tag: &str, interval: Interval) {
+        if interval.first > interval.last {
+            return;
+        }
+        let tags = self.sources.entry(uuid).or_default();
+        if let Some(list) = tags.get_mut(tag) {
+            insert(list, interval);
+        } else {
+            tags.insert(tag.into(), vec![interval]);
+        }
+    }
+
+    /// Appends without order; [`MySqlGtidSet::settle`] has to follow. Keeps bulk input linear, whatever its order.
+    pub(super) fn push_unordered(&mut self, uuid: Uuid, tag: &str, interval: Interval) {
+        let tags = self.sources.entry(uuid).or_default();
+        if let Some(list) = tags.get_mut(tag) {
+            list.push(interval);
+        } else {
+            tags.insert(tag.into(), vec![interval]);
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.sources.values_mut().flat_map(BTreeMap::values_mut).for_each(normalize);
+    }
+
+    fn intervals(&self, uuid: &Uuid, tag: &str) -> &[Interval] {
+        self.sources.get(uuid).and_then(|tags| tags.get(tag)).map_or(&[], Vec::as_slice)
+    }
+
+    #[must_use]
+    pub fn contains(&self, uuid: &Uuid, tag: &str, gno: u64) -> bool {
+        covers(self.intervals(uuid, tag), Interval { first: gno, last: gno })
+    }
+
+    /// Whether every transaction of `other` is in `self`.
+    #[must_use]
+    pub fn contains_set(&self, other: &Self) -> bool {
+        other.iter().all(|(uuid, tag, list)| {
+            let mine = self.intervals(uuid, tag);
+            list.iter().all(|interval| covers(mine, *interval))
+        })
+    }
+
+    /// Adds all transactions of `other`.
+    pub fn union(&mut self, other: &Self) {
+        for (uuid, tag, list) in other.iter() {
+            let mine = self.sources.entry(*uuid).or_default().entry(tag.into()).or_default();
+            if list.len() < 8 {
+                for interval in list {
+                    insert(mine, *interval);
+                }
+            } else {
+                mine.extend_from_slice(list);
+                normalize(mine);
+            }
+        }
+    }
+
+    /// Removes all transactions of `other`.
+    pub fn subtract(&mut self, other: &Self) {
+        self.combine(other, |mine, theirs| {
+            let mut out = Vec::new();
+            let mut theirs = theirs.iter().peekable();
+            for interval in mine {
+                let mut first = interval.first;
+                while theirs.next_if(|cut| cut.last < first).is_some() {}
+                while let Some(cut) = theirs.peek().filter(|cut| cut.first <= interval.last) {
+                    if cut.first > first {
+                        out.push(Interval { first, last: cut.first - 1 });
+                    }
+                    if cut.last >= interval.last {
+                        first = interval.last.saturating_add(1);
+                        break;
+                    }
+                    first = cut.last + 1;
+                    theirs.next();
+                }
+                if first <= interval.last {
+                    out.push(Interval { first, last: interval.last });
+                }
+            }
+            out
+        });
+    }
+
+    /// Keeps the transactions that are also in `other`.
+    pub fn intersect(&mut self, other: &Self) {
+        self.combine(other, |mine, theirs| {
+            let (mut out, mut i, mut j) = (Vec::new(), 0, 0);
+            while let (Some(a), Some(b)) = (mine.get(i), theirs.get(j)) {
+                let (first, last) = (a.first.max(b.first), a.last.min(b.last));
+                if first <= last {
+                    out.push(Interval { first, last });
+                }
+                if a.last < b.last { i += 1 } else { j += 1 }
+            }
+            out
+        });
+    }
+
+    fn combine(&mut self, other: &Self, f: impl Fn(&[Interval], &[Interval]) -> Vec<Interval>) {
+        self.sources.retain(|uuid, tags| {
+            tags.retain(|tag, list| {
+                *list = f(list, other.intervals(uuid, tag));
+                !list.is_empty()
+            });
+            !tags.is_empty()
+        });
+    }
+}
+
+/// Adds one interval to a normalized list.
+fn insert(list: &mut Vec<Interval>, new: Interval) {
+    if let Some(last) = list.last_mut() {
+        if new.first > last.last {
+            if new.first == last.last + 1 {
+                last.last = new.last;
+            } else {
+                list.push(new);
+            }
+            return;
+        }
+    }
+    // Those from `from` up to `to` touch the new one.
+    let from = list.partition_point(|i| i.last.saturating_add(1) < new.first);
+    let to = list.partition_point(|i| i.first <= new.last.saturating_add(1));
+    let touched = list.get(from..to).unwrap_or_default();
+    let merged = Interval {
+        first: touched.first().map_or(new.first, |i| i.first.min(new.first)),
+        last: touched.last().map_or(new.last, |i| i.last.max(new.last)),
+    };
+    list.splice(from..to.max(from), [merged]);
+}
+
+fn normalize(list: &mut Vec<Interval>) {
+    list.sort_unstable();
+    list.dedup_by(|next, kept| {
+        let touches = next.first <= kept.last.saturating_add(1);
+        if touches {
+            kept.last = kept.last.max(next.last);
+        }
+        touches
+    });
+}
+
+fn covers(list: &[Interval], wanted: Interval) -> bool {
+    let at = list.partition_point(|i| i.last < wanted.first);
+    list.get(at).is_some_and(|i| i.first <= wanted.first && wanted.last <= i.last)
+}
+
+/// The usual text form, lower case.
+#[must_use]
+pub fn format_uuid(uuid: &Uuid) -> String {
+    let mut out = String::with_capacity(36);
+    for (i, byte) in uuid.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        for nibble in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    out
+}
+
+/// 32 hexadecimal digits with or without the four hyphens, of either case.
+#[must_use]
+pub fn parse_uuid(text: &str) -> Option<Uuid> {
+    let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let bytes = text.as_bytes();
+    let hyphens = bytes.len() == 36;
+    if !hyphens && bytes.len() != 32 {
+        return None;
+    }
+    let (mut uuid, mut at) = ([0; 16], 0);
+    for (i, byte) in uuid.iter_mut().enumerate() {
+        if hyphens && matches!(i, 4 | 6 | 8 | 10) {
+            if bytes.get(at) != Some(&b'-') {
+                return None;
+            }
+            at += 1;
+        }
+        for _ in 0..2 {
+            let digit = char::from(*bytes.get(at)?).to_digit(16)?;
+            *byte = *byte << 4 | digit as u8;
+            at += 1;
+        }
+    }
+    Some(uuid)
+}
+
+/// Whether `tag` may stand in a GTID (in lower case, as the server stores it).
+pub(super) fn is_tag(tag: &str) -> bool {
+    let valid = |b: u8| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit();
+    !tag.is_empty() && tag.len() <= MAX_TAG && tag.bytes().all(valid) && !tag.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// As the server prints `gtid_executed`, but without the newline after commas.
+impl fmt::Display for MySqlGtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (uuid, tags)) in self.sources.iter().enumerate() {
+            write!(f, "{}{}", if i == 0 { "" } else { "," }, format_uuid(uuid))?;
+            for (tag, list) in tags {
+                if !tag.is_empty() {
+                    write!(f, ":{tag}")?;
+                }
+                for Interval { first, last } in list {
+                    write!(f, ":{first}")?;
+                    if last > first {
+                        write!(f, "-{last}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `uuid[:tag]:interval[:interval…][:tag:interval…][,uuid…]`; whitespace anywhere between the parts, as the server
+/// allows it; intervals in any order.
+impl FromStr for MySqlGtidSet {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut set = Self::default();
+        let mut count = 0;
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let malformed = |detail: String| Error::Malformed { what: "GTID set", detail };
+            let mut parts = item.split(':').map(str::trim);
+            let first = parts.next().unwrap_or_default();
+            let uuid = parse_uuid(first).ok_or_else(|| malformed(format!("`{first}` is not a server UUID")))?;
+            let (mut tag, mut any) = (String::new(), false);
+            for part in parts {
+                if part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+                    tag = part.to_ascii_lowercase();
+                    if !is_tag(&tag) {
+                        return Err(malformed(format!("`{part}` is not a tag")));
+                    }
+                    any = false;
+                    continue;
+                }
+                let interval = parse_interval(part)
+                    .ok_or_else(|| malformed(format!("`{part}` is not a transaction number or interval")))?;
+                count += 1;
+                if count > MAX_INTERVALS {
+                    return Err(too_many());
+                }
+                set.push_unordered(uuid, &tag, interval);
+                any = true;
+            }
+            if !any {
+                return Err(malformed(format!("`{item}` has no transaction number")));
+            }
+        }
+        set.settle();
+        Ok(set)
+    }
+}
+
+fn parse_interval(text: &str) -> Option<Interval> {
+    let number = |text: &str| text.trim().parse::<u64>().ok().filter(|n| (1..=MAX_GNO).contains(n));
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(text)?, number(text)?),
+    };
+    (first <= last).then_some(Interval { first, last })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What kind of statement a QUERY event holds.
+//!
+//! The text is classified, never trusted to rebuild a schema: tables named in DDL only tell which definitions to read
+//! again. Comments count as spaces; of executable ones (`/*!50000 … */`, `/*M! … */`) the inside counts.
+
+mod lexer;
+
+use lexer::{Lexer, Token};
+
+/// Kind of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryKind<'a> {
+    Begin,
+    Commit,
+    Rollback,
+    Savepoint,
+    RollbackToSavepoint,
+    Xa(XaStatement<'a>),
+    Ddl(Ddl),
+    /// A change in statement format: INSERT, UPDATE, DELETE, REPLACE, LOAD.
+    Dml,
+    Other,
+}
+
+/// An XA statement. Names are text as the server writes it (`X'6162',X'',1`), see [`crate::event::Xid::to_sql`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XaStatement<'a> {
+    Start { xid: &'a [u8] },
+    End { xid: &'a [u8] },
+    Prepare { xid: &'a [u8] },
+    Commit { xid: &'a [u8], one_phase: bool },
+    Rollback { xid: &'a [u8] },
+}
+
+/// A statement that may change definitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ddl {
+    pub verb: Verb,
+    /// Tables named, old and new names of a renaming both. Best effort.
+    pub tables: Vec<TableName>,
+    /// Of CREATE, ALTER and DROP DATABASE.
+    pub database: Option<String>,
+    /// About a table that only its session sees.
+    pub temporary: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    CreateTable,
+    AlterTable,
+    DropTable,
+    RenameTable,
+    TruncateTable,
+    CreateIndex,
+    DropIndex,
+    CreateDatabase,
+    AlterDatabase,
+    DropDatabase,
+    /// Views, triggers, routines, users, …: no table changes.
+    Other,
+}
+
+/// A table as a statement names it; without a database it is in the default one of the QUERY event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableName {
+    pub database: Option<String>,
+    pub table: String,
+}
+
+/// Classifies the text of a QUERY event.
+#[must_use]
+pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
+    let mut lexer = Lexer::new(sql);
+    let Token::Word(first) = lexer.next() else { return QueryKind::Other };
+    match first.to_ascii_uppercase().as_slice() {
+        b"BEGIN" => QueryKind::Begin,
+        b"START" if lexer.word("TRANSACTION") => QueryKind::Begin,
+        b"COMMIT" => QueryKind::Commit,
+        b"ROLLBACK" => {
+            let _ = lexer.word("WORK");
+            if lexer.word("TO") { QueryKind::RollbackToSavepoint } else { QueryKind::Rollback }
+        }
+        b"SAVEPOINT" => QueryKind::Savepoint,
+        b"XA" => xa(lexer).map_or(QueryKind::Other, QueryKind::Xa),
+        b"CREATE" => QueryKind::Ddl(create(lexer)),
+        b"ALTER" => QueryKind::Ddl(alter(lexer)),
+        b"DROP" => QueryKind::Ddl(drop_object(lexer)),
+        b"RENAME" => QueryKind::Ddl(rename(lexer)),
+        b"TRUNCATE" => {
+            let _ = lexer.word("TABLE");
+            QueryKind::Ddl(Ddl::tables(Verb::TruncateTable, lexer.name().into_iter().collect()))
+        }
+        b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" => QueryKind::Dml,
+        _ => QueryKind::Other,
+    }
+}
+
+impl Ddl {
+    fn tables(verb: Verb, tables: Vec<TableName>) -> Self {
+        Self { verb, tables, database: None, temporary: false }
+    }
+
+    fn database(verb: Verb, database: Option<TableName>) -> Self {
+        Self { verb, tables: Vec::new(), database: database.map(|d| d.table), temporary: false }
+    }
+}
+
+fn xa(mut lexer: Lexer<'_>) -> Option<XaStatement<'_>> {
+    let Token::Word(verb) = lexer.next() else { return None };
+    let rest = lexer.rest().trim_ascii().trim_suffix_ascii(b";");
+    Some(match verb.to_ascii_uppercase().as_slice() {
+        b"START" | b"BEGIN" => XaStatement::Start { xid: rest },
+        b"END" => XaStatement::End { xid: rest },
+        b"PREPARE" => XaStatement::Prepare { xid: rest },
+        b"ROLLBACK" => XaStatement::Rollback { xid: rest },
+        b"COMMIT" => {
+            let xid = rest.trim_suffix_ascii(b"ONE PHASE");
+            XaStatement::Commit { xid, one_phase: xid.len() < rest.len() }
+        }
+        _ => return None,
+    })
+}
+
+trait TrimSuffix {
+    /// Without `suffix` of any case, and without spaces before it.
+    fn trim_suffix_ascii(&self, suffix: &[u8]) -> &[u8];
+}
+
+impl TrimSuffix for [u8] {
+    fn trim_suffix_ascii(&self, suffix: &[u8]) -> &[u8] {
+        match self.len().checked_sub(suffix.len()).and_then(|at| self.split_at_checked(at)) {
+            Some((head, tail)) if tail.eq_ignore_ascii_case(suffix) => head.trim_ascii_end(),
+            _ => self,
+        }
+    }
+}
+
+fn create(mut lexer: Lexer<'_>) -> Ddl {
+    if lexer.word("OR") {
+        lexer.word("REPLACE");
+    }
+    let temporary = lexer.word("TEMPORARY");
+    if lexer.word("TABLE") {
+        lexer.words(&["IF", "NOT", "EXISTS"]);
+        return Ddl { temporary, ..Ddl::tables(Verb::CreateTable, lexer.name().into_iter().collect()) };
+    }
+    if lexer.word("DATABASE") || lexer.word("SCHEMA") {
+        lexer.words(&["IF", "NOT", "EXISTS"]);
+        return Ddl::database(Verb::CreateDatabase, lexer.name());
+    }
+    for kind in ["UNIQUE", "FULLTEXT", "SPATIAL"] {
+        lexer.word(kind);
+    }
+    if lexer.word("INDEX") {
+        return Ddl::tables(Verb::CreateIndex, lexer.name_after("ON").into_iter().collect());
+    }
+    Ddl::tables(Verb::Other, Vec::new())
+}
+
+fn alter(mut lexer: Lexer<'_>) -> Ddl {
+    if lexer.word("DATABASE") || lexer.word("SCHEMA") {
+        return Ddl::database(Verb::AlterDatabase, lexer.name());
+    }
+    lexer.word("ONLINE");
+    lexer.word("IGNORE");
+    if !lexer.word("TABLE") {
+        return Ddl::tables(Verb::Other, Vec::new());
+    }
+    lexer.words(&["IF", "EXISTS"]);
+    let mut tables: Vec<_> = lexer.name().into_iter().collect();
+    loop {
+        match lexer.next() {
+            Token::End => return Ddl::tables(Verb::AlterTable, tables),
+            Token::Word(w) if w.eq_ignore_ascii_case(b"RENAME") => {
+                if ["COLUMN", "INDEX", "KEY"].into_iter().any(|what| lexer.peek_word(what)) {
+                    continue;
+                }
+                let _ = lexer.word("TO") || lexer.word("AS") || lexer.symbol(b'=');
+                tables.extend(lexer.name());
+            }
+            Token::Word(w) if w.eq_ignore_ascii_case(b"EXCHANGE") => {
+                if lexer.word("PARTITION") {
+                    tables.extend(lexer.name_after("TABLE"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn drop_object(mut lexer: Lexer<'_>) -> Ddl {
+    let temporary = lexer.word("TEMPORARY");
+    if lexer.word("TABLE") || lexer.word("TABLES") {
+        lexer.words(&["IF", "EXISTS"]);
+        let mut tables = Vec::new();
+        while let Some(table) = lexer.name() {
+            tables.push(table);
+            if !lexer.symbol(b',') {
+                break;
+            }
+        }
+        return Ddl { temporary, ..Ddl::tables(Verb::DropTable, tables) };
+    }
+    if lexer.word("DATABASE") || lexer.word("SCHEMA") {
+        lexer.words(&["IF", "EXISTS"]);
+        return Ddl::database(Verb::DropDatabase, lexer.name());
+    }
+    if lexer.word("INDEX") {
+        return Ddl::tables(Verb::DropIndex, lexer.name_after("ON").into_iter().collect());
+    }
+    Ddl::tables(Verb::Other, Vec::new())
+}
+
+fn rename(mut lexer: Lexer<'_>) -> Ddl {
+    if !lexer.word("TABLE") && !lexer.word("TABLES") {
+        return Ddl::tables(Verb::Other, Vec::new());
+    }
+    lexer.words(&["IF", "EXISTS"]);
+    let mut tables = Vec::new();
+    while let Some(table) = lexer.name() {
+        tables.push(table);
+        tables.extend(lexer.name_after("TO"));
+        if !lexer.symbol(b',') {
+            break;
+        }
+    }
+    Ddl::tables(Verb::RenameTable, tables)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! Rows events: the images of inserted, updated and deleted rows (manual: "Rows_event"; 5.1 to 5.5 wrote v1, 5.6
+//! and later v2; WL#2955 for partial JSON updates).
+//!
+//! [`RowReader::next`] fills two vectors with one [`Cell`] per column of the [`Table`]; they borrow the event, so that
+//! a row takes no memory once the vectors have grown. A column that the image does not hold is [`Cell::Absent`].
+
+mod image;
+mod plan;
+
+use crate::cell::Cell;
+use crate::error::{Error, Result};
+use crate::event::EventType;
+use crate::read::Reader;
+use crate::schema::Table;
+
+pub(crate) use plan::Plan;
+
+/// What a rows event does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowsKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// Version of a rows event's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowsFormat {
+    /// Before 5.1.18.
+    V0,
+    V1,
+    /// With extra row information.
+    V2,
+}
+
+/// One bit per column, least significant first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bitmap<'a> {
+    bits: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Bitmap<'a> {
+    fn read(r: &mut Reader<'a>, len: usize) -> Result<Self> {
+        Ok(Self { bits: r.bytes(len.div_ceil(8))?, len })
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn get(&self, index: usize) -> bool {
+        index < self.len && self.bits.get(index / 8).is_some_and(|b| b >> (index % 8) & 1 == 1)
+    }
+
+    /// Number of bits set.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let Some((last, head)) = self.bits.split_last() else { return 0 };
+        let unused = (8 - self.len % 8) % 8;
+        let whole: u32 = head.iter().map(|b| b.count_ones()).sum();
+        (whole + (last << unused).count_ones()) as usize
+    }
+}
+
+/// Flag in [`RowsEvent::flags`]: the last event of its statement; its TABLE_MAPs end here.
+const STMT_END: u16 = 1;
+
+/// A rows event of any version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsEvent<'a> {
+    pub table_id: u64,
+    pub kind: RowsKind,
+    pub flags: u16,
+    /// Columns of the only image, or of the before-image of an update.
+    pub columns: Bitmap<'a>,
+    /// Columns of the after-image of an update; otherwise equal to `columns`.
+    pub columns_after: Bitmap<'a>,
+    /// PARTIAL_UPDATE_ROWS: after-images may hold JSON diffs.
+    pub partial: bool,
+    extra: &'a [u8],
+    body: &'a [u8],
+}
+
+impl<'a> RowsEvent<'a> {
+    pub(crate) fn parse(
+        body: &'a [u8],
+        event_type: EventType,
+        format: RowsFormat,
+        table_id_len: usize,
+    ) -> Result<Self> {
+        use EventType as T;
+        let mut r = Reader::new("rows event", body);
+        let kind = match event_type {
+            T::WRITE_ROWS_V0
+            | T::WRITE_ROWS_V1
+            | T::WRITE_ROWS
+            | T::MARIA_WRITE_ROWS_COMPRESSED_V1
+            | T::MARIA_WRITE_ROWS_COMPRESSED => RowsKind::Insert,
+            T::DELETE_ROWS_V0
+            | T::DELETE_ROWS_V1
+            | T::DELETE_ROWS
+            | T::MARIA_DELETE_ROWS_COMPRESSED_V1
+            | T::MARIA_DELETE_ROWS_COMPRESSED => RowsKind::Delete,
+            _ => RowsKind::Update,
+        };
+        let table_id = r.le(table_id_len)?;
+        let flags = r.u16()?;
+        let mut extra = &[][..];
+        if format == RowsFormat::V2 {
+            // The length counts its own two bytes.
+            let n = usize::from(r.u16()?);
+            extra = r.bytes(n.checked_sub(2).ok_or_else(|| r.malformed(format!("extra information of {n} bytes")))?)?;
+        }
+        let width = r.lenenc_len()?;
+        let columns = Bitmap::read(&mut r, width)?;
+        // v0 has one bitmap also for updates.
+        let two = kind == RowsKind::Update && format != RowsFormat::V0;
+        let columns_after = if two { Bitmap::read(&mut r, width)? } else { columns };
+        let partial = event_type == T::PARTIAL_UPDATE_ROWS;
+        Ok(Self { table_id, kind, flags, columns, columns_after, partial, extra, body: r.take_rest() })
+    }
+
+    /// Whether this event ends its statement.
+    #[must_use]
+    pub fn ends_statement(&self) -> bool {
+        self.flags & STMT_END != 0
+    }
+
+    /// Bytes of row images.
+    #[must_use]
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether this is the event without rows and table that a server writes only to end a statement.
+    #[must_use]
+    pub fn is_dummy(&self) -> bool {
+        self.body.is_empty() && matches!(self.table_id, 0xff_ffff | 0xffff_ffff | 0xffff_ffff_ffff)
+    }
+
+    /// Partition of the (after-image of the) rows, where the server tells it (8.0.16 and later).
+    #[must_use]
+    pub fn partition(&self) -> Option<u16> {
+        let mut r = Reader::new("extra row information", self.extra);
+        loop {
+            match r.u8().ok()? {
+                // NDB: its length counts itself.
+                0 => {
+                    let n = usize::from(r.u8().ok()?);
+                    r.skip(n.checked_sub(1)?).ok()?;
+                }
+                1 => return r.u16().ok(),
+                _ => return None,
+            }
+        }
+    }
+
+    /// A reader of the rows as `table` has them.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the table has another number of columns; [`Error::Unsupported`] when it has a column
+    /// whose type is not known.
+    pub fn reader<'t>(&self, table: &'t Table) -> Result<RowReader<'t, 'a>> {
+        if self.columns.len() != table.columns.len() {
+            return Err(Error::Malformed {
+                what: "rows event",
+                detail: format!("{} columns for a table of {}", self.columns.len(), table.columns.len()),
+            });
+        }
+        if let Some(code) = table.plan.unsupported() {
+            return Err(Error::Unsupported { what: "column type", code: code.into() });
+        }
+        Ok(RowReader { plan: &table.plan, event: *self, rest: self.body })
+    }
+}
+
+/// A rows event of MariaDB whose images are compressed (`log_bin_compress`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressedRows<'a>(pub(crate) RowsEvent<'a>);
+
+impl<'a> CompressedRows<'a> {
+    #[must_use]
+    pub fn table_id(&self) -> u64 {
+        self.0.table_id
+    }
+
+    /// The event with its images uncompressed into `buffer`, which is cleared first.
+    ///
+    /// # Errors
+    /// As [`crate::mariadb::uncompress`].
+    pub fn uncompress<'b>(&self, limit: usize, buffer: &'b mut Vec<u8>) -> Result<RowsEvent<'b>>
+    where
+        'a: 'b,
+    {
+        crate::mariadb::uncompress(self.0.body, limit, buffer)?;
+        Ok(RowsEvent { body: buffer, ..self.0 })
+    }
+}
+
+/// Walks the rows of one event.
+#[derive(Clone, Debug)]
+pub struct RowReader<'t, 'a> {
+    plan: &'t Plan,
+    event: RowsEvent<'a>,
+    rest: &'a [u8],
+}
+
+impl<'a> RowReader<'_, 'a> {
+    /// Reads the next row: `before` of an update or delete, `after` of an update or insert; a vector without image is
+    /// left empty. False when there is none.
+    ///
+    /// # Errors
+    /// Images that are truncated or hold impossible values; the reader does not move.
+    #[allow(clippy::should_implement_trait, reason = "it fills vectors of the caller instead of giving a row")]
+    pub fn next(&mut self, before: &mut Vec<Cell<'a>>, after: &mut Vec<Cell<'a>>) -> Result<bool> {
+        before.clear();
+        after.clear();
+        self.step::<false>(before, after)
+    }
+
+    /// Passes over the next row without decoding its values. False when there is none.
+    ///
+    /// # Errors
+    /// Images that are truncated.
+    pub fn skip(&mut self) -> Result<bool> {
+        self.step::<true>(&mut Vec::new(), &mut Vec::new())
+    }
+
+    fn step<const SKIP: bool>(&mut self, before: &mut Vec<Cell<'a>>, after: &mut Vec<Cell<'a>>) -> Result<bool> {
+        if self.rest.is_empty() {
+            return Ok(false);
+        }
+        let event = &self.event;
+        let mut rest = self.rest;
+        if event.kind != RowsKind::Insert {
+            image::read::<SKIP>(self.plan, event.columns, false, &mut rest, before)?;
+        }
+        if event.kind != RowsKind::Delete {
+            image::read::<SKIP>(self.plan, event.columns_after, event.partial, &mut rest, after)?;
+        }
+        if rest.len() == self.rest.len() {
+            return Err(Error::Malformed { what: "rows event", detail: "rows without any column".into() });
+        }
+        self.rest = rest;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

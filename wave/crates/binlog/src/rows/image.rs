@@ -1,0 +1,213 @@
+//! One row image: bitmap of NULLs, then the values of the columns that are there and not NULL.
+//!
+//! The hot path gives `Option`s, which are as small as a cell; what was wrong is found out afterwards, off that path.
+
+use super::Bitmap;
+use super::plan::{Op, Plan};
+use crate::cell::Cell;
+use crate::decimal::Decimal;
+use crate::error::{Error, Result};
+use crate::read::Reader;
+use crate::temporal::{Date, DateTime, Time, Timestamp};
+
+/// Bit in the options of a partial image: JSON values may be diffs.
+const PARTIAL_JSON: u64 = 1;
+
+/// Reads one image from the front of `rest`. `partial`: the after-image of a PARTIAL_UPDATE_ROWS.
+#[inline]
+pub(super) fn read<'a, const SKIP: bool>(
+    plan: &Plan,
+    present: Bitmap<'a>,
+    partial: bool,
+    rest: &mut &'a [u8],
+    out: &mut Vec<Cell<'a>>,
+) -> Result<()> {
+    let mut diffs = None;
+    if partial {
+        let mut r = Reader::new("row image", rest);
+        if r.lenenc()? & PARTIAL_JSON != 0 {
+            // A bit for every JSON column of the table, also for those that are not in the image.
+            diffs = Some(Bitmap::read(&mut r, plan.json_columns)?);
+        }
+        *rest = r.rest();
+    }
+    let in_image = present.count();
+    let (nulls, values) =
+        rest.split_at_checked(in_image.div_ceil(8)).ok_or(Error::Truncated { what: "row image", need: in_image.div_ceil(8), have: rest.len() })?;
+    *rest = values;
+    let nulls = Bitmap { bits: nulls, len: in_image };
+    if !SKIP {
+        out.reserve(plan.ops.len());
+    }
+    let full = in_image == plan.ops.len();
+    let (mut ordinal, mut json) = (0, 0);
+    for (index, op) in plan.ops.iter().enumerate() {
+        let mut op = *op;
+        if let Some(diffs) = &diffs
+            && let Op::Json { prefix } = op
+        {
+            if diffs.get(json) {
+                op = Op::JsonDiff { prefix };
+            }
+            json += 1;
+        }
+        if !full && !present.get(index) {
+            if !SKIP {
+                out.push(Cell::Absent);
+            }
+            continue;
+        }
+        let null = nulls.get(ordinal);
+        ordinal += 1;
+        if null {
+            if !SKIP {
+                out.push(Cell::Null);
+            }
+            continue;
+        }
+        let start = *rest;
+        let done = if SKIP {
+            skip(op, rest)
+        } else {
+            value(op, rest).map(|cell| out.push(cell))
+        };
+        if done.is_none() {
+            return Err(explain(op, start, index));
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(n)?;
+    *rest = tail;
+    Some(head)
+}
+
+#[inline(always)]
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+#[inline(always)]
+fn le(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, b| value << 8 | u64::from(*b))
+}
+
+#[inline(always)]
+fn prefixed<'a>(rest: &mut &'a [u8], prefix: u8) -> Option<&'a [u8]> {
+    let n = match prefix {
+        1 => array::<1>(rest).map(|[b]| b.into())?,
+        2 => array(rest).map(|b| u16::from_le_bytes(b).into())?,
+        4 => array(rest).map(u32::from_le_bytes)? as usize,
+        other => le(take(rest, other.into())?) as usize,
+    };
+    take(rest, n)
+}
+
+#[inline(always)]
+fn value<'a>(op: Op, rest: &mut &'a [u8]) -> Option<Cell<'a>> {
+    Some(match op {
+        Op::Int8 => Cell::Int(i8::from_le_bytes(array(rest)?).into()),
+        Op::UInt8 => Cell::UInt(u8::from_le_bytes(array(rest)?).into()),
+        Op::Int16 => Cell::Int(i16::from_le_bytes(array(rest)?).into()),
+        Op::UInt16 => Cell::UInt(u16::from_le_bytes(array(rest)?).into()),
+        Op::Int24 => {
+            let [a, b, c] = array(rest)?;
+            Cell::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into())
+        }
+        Op::UInt24 => {
+            let [a, b, c] = array(rest)?;
+            Cell::UInt(u32::from_le_bytes([a, b, c, 0]).into())
+        }
+        Op::Int32 => Cell::Int(i32::from_le_bytes(array(rest)?).into()),
+        Op::UInt32 => Cell::UInt(u32::from_le_bytes(array(rest)?).into()),
+        Op::Int64 => Cell::Int(i64::from_le_bytes(array(rest)?)),
+        Op::UInt64 => Cell::UInt(u64::from_le_bytes(array(rest)?)),
+        Op::Float => Cell::Float(f32::from_le_bytes(array(rest)?)),
+        Op::Double => Cell::Double(f64::from_le_bytes(array(rest)?)),
+        Op::Decimal { precision, scale, bytes } => {
+            Cell::Decimal(Decimal::read(take(rest, bytes.into())?, precision, scale).ok()?)
+        }
+        Op::Bit { bytes } => {
+            Cell::Bit(take(rest, bytes.into())?.iter().fold(0, |value, b| value << 8 | u64::from(*b)))
+        }
+        Op::Year => {
+            let [year] = array(rest)?;
+            Cell::Year(if year == 0 { 0 } else { 1900 + u16::from(year) })
+        }
+        Op::Date => Cell::Date(Date::read(take(rest, 3)?).ok()?),
+        Op::TimeOld => Cell::Time(Time::read_old(take(rest, 3)?).ok()?),
+        Op::DateTimeOld => Cell::DateTime(DateTime::read_old(take(rest, 8)?).ok()?),
+        Op::TimestampOld => Cell::Timestamp(Timestamp::read_old(take(rest, 4)?).ok()?),
+        Op::Time { fsp, bytes } => Cell::Time(Time::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::DateTime { fsp, bytes } => Cell::DateTime(DateTime::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::Timestamp { fsp, bytes } => Cell::Timestamp(Timestamp::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::Text1 => Cell::Text(prefixed(rest, 1)?),
+        Op::Text2 => Cell::Text(prefixed(rest, 2)?),
+        Op::Text { prefix } => Cell::Text(prefixed(rest, prefix)?),
+        Op::Bytes1 => Cell::Bytes(prefixed(rest, 1)?),
+        Op::Bytes2 => Cell::Bytes(prefixed(rest, 2)?),
+        Op::Bytes { prefix } => Cell::Bytes(prefixed(rest, prefix)?),
+        Op::Enum1 => array(rest).map(|[b]| Cell::Enum(b.into()))?,
+        Op::Enum2 => Cell::Enum(u16::from_le_bytes(array(rest)?)),
+        Op::Set { bytes } => Cell::Set(le(take(rest, bytes.into())?)),
+        Op::Json { prefix } => Cell::Json(prefixed(rest, prefix)?),
+        Op::JsonDiff { prefix } => Cell::JsonDiff(prefixed(rest, prefix)?),
+        Op::Geometry { prefix } => Cell::Geometry(prefixed(rest, prefix)?),
+        Op::Vector { prefix } => Cell::Vector(prefixed(rest, prefix)?),
+        Op::Compressed { prefix, binary } => {
+            let plain = match prefixed(rest, prefix)? {
+                [] => &[],
+                // Short values are stored as they are, behind this byte.
+                [0, plain @ ..] => plain,
+                _ => return None,
+            };
+            if binary { Cell::Bytes(plain) } else { Cell::Text(plain) }
+        }
+        Op::Unsupported { .. } => return None,
+    })
+}
+
+fn skip(op: Op, rest: &mut &[u8]) -> Option<()> {
+    let n = match op {
+        Op::Int8 | Op::UInt8 | Op::Year | Op::Enum1 => 1,
+        Op::Int16 | Op::UInt16 | Op::Enum2 => 2,
+        Op::Int24 | Op::UInt24 | Op::Date | Op::TimeOld => 3,
+        Op::Int32 | Op::UInt32 | Op::Float | Op::TimestampOld => 4,
+        Op::Int64 | Op::UInt64 | Op::Double | Op::DateTimeOld => 8,
+        Op::Decimal { bytes, .. }
+        | Op::Bit { bytes }
+        | Op::Time { bytes, .. }
+        | Op::DateTime { bytes, .. }
+        | Op::Timestamp { bytes, .. }
+        | Op::Set { bytes } => bytes.into(),
+        Op::Text1 | Op::Bytes1 => return prefixed(rest, 1).map(|_| ()),
+        Op::Text2 | Op::Bytes2 => return prefixed(rest, 2).map(|_| ()),
+        Op::Text { prefix }
+        | Op::Bytes { prefix }
+        | Op::Json { prefix }
+        | Op::JsonDiff { prefix }
+        | Op::Geometry { prefix }
+        | Op::Vector { prefix }
+        | Op::Compressed { prefix, .. } => return prefixed(rest, prefix).map(|_| ()),
+        Op::Unsupported { .. } => return None,
+    };
+    take(rest, n).map(|_| ())
+}
+
+/// Why the value at the front of `rest` could not be read.
+#[cold]
+fn explain(op: Op, rest: &[u8], index: usize) -> Error {
+    let mut after = rest;
+    if skip(op, &mut after).is_none() {
+        return Error::Truncated { what: "value in a row image", need: rest.len() + 1, have: rest.len() };
+    }
+    if matches!(op, Op::Compressed { .. }) {
+        return Error::Unsupported { what: "compressed value of column", code: index as u64 + 1 };
+    }
+    Error::Malformed { what: "row image", detail: format!("impossible value in column {} ({op:?})", index + 1) }
+}

@@ -1,0 +1,199 @@
+//! TABLE_MAP and definition → [`Table`].
+
+use std::sync::Arc;
+
+use super::definition::{self, SqlType};
+use super::sql_type::geometry_code;
+use super::{Column, ColumnDefinition, ColumnType, SchemaSource, Table, TableDefinition, has_charset, sql_type};
+use crate::charset::Charset;
+use crate::error::{Error, Result};
+use crate::table_map::{Collations, OptionalMetadata, TableMap, msb_bit};
+
+impl Table {
+    /// The table that the rows after `map` belong to. Names come from the log when it has them
+    /// (`binlog_row_metadata=FULL`), else from `definition`, else they are `@1`, `@2`, ….
+    ///
+    /// # Errors
+    /// Malformed metadata; [`Error::DefinitionMismatch`] when number, types, signs or character sets of the definition
+    /// are not those of the log. A definition is not looked at when the log has the names.
+    pub fn compile(map: &TableMap<'_>, definition: Option<&TableDefinition>) -> Result<Self> {
+        let types = map.column_types()?;
+        let optional = map.optional()?;
+        let mut columns = from_log(map, &types, &optional)?;
+        let source = if optional.names.is_some() {
+            SchemaSource::Log
+        } else if let Some(definition) = definition {
+            let known = Known { unsigned: optional.unsigned.is_some() };
+            apply(&mut columns, definition, &known)
+                .map_err(|detail| Error::DefinitionMismatch { table: table_name(map), detail })?;
+            SchemaSource::Definition
+        } else {
+            SchemaSource::Unnamed
+        };
+        for column in &mut columns {
+            if column.sql_type.is_empty() {
+                column.sql_type = sql_type::describe(column);
+            }
+        }
+        Ok(Self::new(lossy(map.database), lossy(map.table), columns, source))
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn table_name(map: &TableMap<'_>) -> String {
+    format!("{}.{}", lossy(map.database), lossy(map.table))
+}
+
+/// Which attributes the log told, where the column alone does not show it.
+struct Known {
+    unsigned: bool,
+}
+
+/// The kinds of columns over which the lists of the optional metadata go, counted so far.
+#[derive(Default)]
+struct Ordinals {
+    numeric: usize,
+    character: usize,
+    label: usize,
+    enums: usize,
+    sets: usize,
+    geometry: usize,
+    vector: usize,
+}
+
+fn next(counter: &mut usize) -> usize {
+    *counter += 1;
+    *counter - 1
+}
+
+fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadata<'_>) -> Result<Vec<Column>> {
+    use ColumnType as C;
+    let malformed = |detail: String| Error::Malformed { what: "TABLE_MAP optional metadata", detail };
+    if let Some(names) = optional.names.as_ref().filter(|names| names.len() != types.len()) {
+        return Err(malformed(format!("{} names for {} columns", names.len(), types.len())));
+    }
+    let mut at = Ordinals::default();
+    let mut columns = Vec::with_capacity(types.len());
+    for (index, ty) in types.iter().copied().enumerate() {
+        let mut column = Column {
+            name: optional.names.as_ref().and_then(|n| n.get(index)).map_or_else(|| format!("@{}", index + 1), |n| lossy(n)),
+            ty,
+            unsigned: false,
+            nullable: map.nullable(index),
+            charset: if has_charset(ty) { Charset::UNKNOWN } else { Charset::BINARY },
+            labels: Arc::from([]),
+            key_part: None,
+            visible: optional.visible.is_none_or(|bits| msb_bit(bits, index)),
+            generated: false,
+            geometry_type: 0,
+            sql_type: String::new(),
+        };
+        match ty {
+            C::Tiny | C::Short | C::Int24 | C::Long | C::LongLong | C::Float | C::Double | C::Decimal { .. } => {
+                let ordinal = next(&mut at.numeric);
+                column.unsigned = optional.unsigned.is_some_and(|bits| msb_bit(bits, ordinal));
+            }
+            // It has a bit, which says nothing.
+            C::Year => at.numeric += 1,
+            C::Char { .. }
+            | C::VarChar { .. }
+            | C::Blob { .. }
+            | C::VarCharCompressed { .. }
+            | C::BlobCompressed { .. } => {
+                column.charset = charset(optional.collations.as_ref(), next(&mut at.character));
+            }
+            C::Enum { .. } | C::Set { .. } => {
+                column.charset = charset(optional.label_collations.as_ref(), next(&mut at.label));
+                let labels = if matches!(ty, C::Enum { .. }) {
+                    optional.enum_labels.as_ref().and_then(|all| all.get(next(&mut at.enums)))
+                } else {
+                    optional.set_labels.as_ref().and_then(|all| all.get(next(&mut at.sets)))
+                };
+                if let Some(labels) = labels {
+                    column.labels = labels.iter().map(|l| column.charset.decode_to_string(l)).collect::<Result<_>>()?;
+                }
+            }
+            C::Geometry { .. } => {
+                let ordinal = next(&mut at.geometry);
+                column.geometry_type =
+                    optional.geometry_types.as_ref().and_then(|all| all.get(ordinal)).copied().unwrap_or(0);
+                // MariaDB counts them among the character columns.
+                at.character += usize::from(map.is_mariadb());
+            }
+            C::Vector { .. } => {
+                let ordinal = next(&mut at.vector);
+                if let Some(n) = optional.vector_dimensions.as_ref().and_then(|all| all.get(ordinal)) {
+                    column.sql_type = format!("vector({n})");
+                }
+            }
+            _ => {}
+        }
+        columns.push(column);
+    }
+    for (part, index) in (0u16..).zip(optional.primary_key.iter().flatten()) {
+        let column = columns.get_mut(*index).ok_or_else(|| malformed(format!("key column {index}")))?;
+        column.key_part = Some(part);
+    }
+    Ok(columns)
+}
+
+fn charset(collations: Option<&Collations>, ordinal: usize) -> Charset {
+    collations.and_then(|c| c.get(ordinal)).map_or(Charset::UNKNOWN, Charset::from_collation)
+}
+
+/// Puts names and what else the log does not tell into `columns`; the error says what contradicts the log.
+fn apply(columns: &mut [Column], definition: &TableDefinition, known: &Known) -> std::result::Result<(), String> {
+    if columns.len() != definition.columns.len() {
+        return Err(format!("{} columns in the log, {} defined", columns.len(), definition.columns.len()));
+    }
+    for (column, defined) in columns.iter_mut().zip(&definition.columns) {
+        apply_column(column, defined, known)?;
+    }
+    Ok(())
+}
+
+fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) -> std::result::Result<(), String> {
+    let sql = SqlType::parse(&defined.column_type);
+    let charset = definition::charset(defined);
+    let differs = |what: &str| Err(format!("{what} of column `{}` ({})", defined.name, defined.column_type));
+    if !definition::fits(column.ty, &sql, charset) {
+        return differs(&format!("type {:?}", column.ty));
+    }
+    if known.unsigned && is_number(column.ty) && column.unsigned != sql.unsigned() {
+        return differs("sign");
+    }
+    if has_charset(column.ty) {
+        if column.charset != Charset::UNKNOWN && column.charset != charset {
+            return differs(&format!("character set {}", column.charset.name()));
+        }
+        column.charset = charset;
+    }
+    if column.nullable != defined.nullable {
+        return differs("nullability");
+    }
+    if matches!(column.ty, ColumnType::Enum { .. } | ColumnType::Set { .. }) {
+        column.labels = sql.labels().into();
+    }
+    if matches!(column.ty, ColumnType::Geometry { .. }) {
+        column.geometry_type = geometry_code(&sql.base);
+    }
+    column.unsigned = is_number(column.ty) && sql.unsigned();
+    let extra = defined.extra.to_ascii_uppercase();
+    column.generated = ["STORED GENERATED", "VIRTUAL GENERATED", "PERSISTENT"].iter().any(|word| extra.contains(word));
+    column.visible = !extra.contains("INVISIBLE");
+    column.key_part = defined.key_part;
+    column.name.clone_from(&defined.name);
+    column.sql_type.clone_from(&defined.column_type);
+    Ok(())
+}
+
+fn is_number(ty: ColumnType) -> bool {
+    use ColumnType as C;
+    matches!(
+        ty,
+        C::Tiny | C::Short | C::Int24 | C::Long | C::LongLong | C::Float | C::Double | C::Decimal { .. }
+    )
+}
