@@ -179,7 +179,7 @@ fn a_version_1_certificate_is_named() {
 fn a_server_without_tls() {
     let server = MySql::start().unwrap();
     // only after its start, which the test's own client watches over TLS
-    server.sql("SET GLOBAL tls_version = ''; ALTER INSTANCE RELOAD TLS").unwrap();
+    server.sql("SET GLOBAL ssl_ca = 'missing.pem'; ALTER INSTANCE RELOAD TLS NO ROLLBACK ON ERROR").unwrap();
     let preferred = connect(server.port(), lab(SslMode::Preferred)).unwrap();
     assert!(!preferred.info().encrypted);
     assert_eq!(connect(server.port(), lab(SslMode::Required)).unwrap_err(), WireError::TlsRefused("required"));
