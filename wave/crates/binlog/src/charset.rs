@@ -223,8 +223,10 @@ impl Charset {
         if let Some(text) = self.borrow(bytes) {
             return Ok(Decoded { text: Cow::Borrowed(text), had_errors: false });
         }
-        let mut text = String::new();
+        let mut text = Vec::new();
         let had_errors = self.convert(bytes, &mut text)?;
+        let text =
+            String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         Ok(Decoded { text: Cow::Owned(text), had_errors })
     }
 
@@ -241,9 +243,13 @@ impl Charset {
     /// # Errors
     /// Only for `Unknown`; `out` is unchanged then.
     pub fn decode_into(self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool> {
-        let decoded = self.decode(bytes)?;
-        out.extend_from_slice(decoded.text.as_bytes());
-        Ok(decoded.had_errors)
+        match self.borrow(bytes) {
+            Some(text) => {
+                out.extend_from_slice(text.as_bytes());
+                Ok(false)
+            }
+            None => self.convert(bytes, out),
+        }
     }
 
     /// The bytes themselves, if they are the same text in UTF-8.
@@ -256,10 +262,12 @@ impl Charset {
         }
     }
 
-    fn convert(self, bytes: &[u8], out: &mut String) -> Result<bool> {
+    fn convert(self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+        if self == Self::Unknown {
+            return Err(Error::Unsupported { what: "character set", code: 0 });
+        }
         out.reserve(bytes.len().saturating_mul(3) / 2);
         Ok(match self {
-            Self::Unknown => return Err(Error::Unsupported { what: "character set", code: 0 }),
             Self::Utf8mb4 | Self::Utf8mb3 | Self::Binary => unicode::utf8(bytes, out),
             Self::Ucs2 | Self::Utf16 => unicode::utf16(bytes, u16::from_be_bytes, out),
             Self::Utf16le => unicode::utf16(bytes, u16::from_le_bytes, out),
@@ -275,5 +283,17 @@ impl Charset {
             | Self::Eucjpms => multibyte::decode(self, bytes, out),
             _ => single::decode(self, bytes, out),
         })
+    }
+}
+
+/// Appends one character in UTF-8, by arrays of fixed length: this is the inner loop of every conversion.
+fn push(character: char, out: &mut Vec<u8>) {
+    let code = u32::from(character);
+    let tail = |shift: u32| 0x80 | (code >> shift & 0x3f) as u8;
+    match code {
+        0..0x80 => out.push(code as u8),
+        0x80..0x800 => out.extend_from_slice(&[0xc0 | (code >> 6) as u8, tail(0)]),
+        0x800..0x1_0000 => out.extend_from_slice(&[0xe0 | (code >> 12) as u8, tail(6), tail(0)]),
+        _ => out.extend_from_slice(&[0xf0 | (code >> 18) as u8, tail(12), tail(6), tail(0)]),
     }
 }

@@ -156,14 +156,9 @@ impl Time {
             out.push(b'-');
         }
         if self.hour >= 100 {
-            out.extend_from_slice(itoa::Buffer::new().format(self.hour).as_bytes());
-        } else {
-            push2(self.hour as u8, out);
+            out.extend_from_slice(itoa::Buffer::new().format(self.hour / 100).as_bytes());
         }
-        out.push(b':');
-        push2(self.minute, out);
-        out.push(b':');
-        push2(self.second, out);
+        write_clock((self.hour % 100) as u8, self.minute, self.second, out);
         write_fraction(self.micros, fsp, out);
     }
 }
@@ -228,11 +223,7 @@ impl DateTime {
     pub fn write(self, out: &mut Vec<u8>, fsp: u8) {
         write_date_parts(self.year, self.month, self.day, out);
         out.push(b' ');
-        push2(self.hour, out);
-        out.push(b':');
-        push2(self.minute, out);
-        out.push(b':');
-        push2(self.second, out);
+        write_clock(self.hour, self.minute, self.second, out);
         write_fraction(self.micros, fsp, out);
     }
 }
@@ -300,35 +291,30 @@ impl Timestamp {
 
 fn write_date_parts(year: u16, month: u8, day: u8, out: &mut Vec<u8>) {
     if year >= 10_000 {
-        out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes());
-    } else {
-        push2((year / 100) as u8, out);
-        push2((year % 100) as u8, out);
+        out.push(b'0' + (year / 10_000) as u8);
     }
-    out.push(b'-');
-    push2(month, out);
-    out.push(b'-');
-    push2(day, out);
+    let [[a, b], [c, d]] = [two((year / 100 % 100) as u8), two((year % 100) as u8)];
+    let [[e, f], [g, h]] = [two(month), two(day)];
+    out.extend_from_slice(&[a, b, c, d, b'-', e, f, b'-', g, h]);
+}
+
+fn write_clock(hour: u8, minute: u8, second: u8, out: &mut Vec<u8>) {
+    let [[a, b], [c, d], [e, f]] = [two(hour), two(minute), two(second)];
+    out.extend_from_slice(&[a, b, b':', c, d, b':', e, f]);
 }
 
 fn write_fraction(micros: u32, fsp: u8, out: &mut Vec<u8>) {
     if fsp == 0 {
         return;
     }
-    out.push(b'.');
-    let mut unit = 100_000;
-    for _ in 0..fsp.min(6) {
-        out.push(b'0' + (micros / unit % 10) as u8);
-        unit /= 10;
-    }
+    let [[a, b], [c, d], [e, f]] = [micros / 10_000, micros / 100 % 100, micros % 100].map(|pair| two(pair as u8));
+    let text = [b'.', a, b, c, d, e, f];
+    out.extend_from_slice(text.get(..=usize::from(fsp)).unwrap_or(&text));
 }
 
-/// Two digits, more only for a value that no server stores.
-fn push2(value: u8, out: &mut Vec<u8>) {
-    if value >= 100 {
-        out.push(b'0' + value / 100);
-    }
-    out.extend_from_slice(&[b'0' + value / 10 % 10, b'0' + value % 10]);
+/// The last two decimal digits. No server stores a part of more than two, but for the hours of a TIME.
+fn two(value: u8) -> [u8; 2] {
+    [b'0' + value / 10 % 10, b'0' + value % 10]
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::char::REPLACEMENT_CHARACTER;
 
-use super::Charset;
+use super::{Charset, push};
 
 /// Code points of two-byte codes, see `tables/generate.py`; 0 is no character.
 struct Table {
@@ -64,13 +64,13 @@ impl Table {
     }
 }
 
-pub(super) fn decode(charset: Charset, mut bytes: &[u8], out: &mut String) -> bool {
+pub(super) fn decode(charset: Charset, mut bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let mut had_errors = false;
     while let Some(&lead) = bytes.first() {
         if lead < 0x80 {
             let run = bytes.iter().position(|b| *b >= 0x80).unwrap_or(bytes.len());
             let (ascii, rest) = bytes.split_at(run);
-            out.extend(ascii.iter().map(|b| char::from(*b)));
+            out.extend_from_slice(ascii);
             bytes = rest;
             continue;
         }
@@ -88,7 +88,7 @@ pub(super) fn decode(charset: Charset, mut bytes: &[u8], out: &mut String) -> bo
         };
         had_errors |= found.is_none();
         let (character, length) = found.unwrap_or_else(|| (REPLACEMENT_CHARACTER, length_of_unknown(bytes)));
-        out.push(character);
+        push(character, out);
         bytes = bytes.get(length..).unwrap_or_default();
     }
     had_errors

@@ -2,13 +2,15 @@
 
 use std::char::REPLACEMENT_CHARACTER;
 
+use super::push;
+
 /// For bytes that are not valid as a whole: the valid runs, and U+FFFD for each broken one.
-pub(super) fn utf8(bytes: &[u8], out: &mut String) -> bool {
+pub(super) fn utf8(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let mut had_errors = false;
     for chunk in bytes.utf8_chunks() {
-        out.push_str(chunk.valid());
+        out.extend_from_slice(chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
-            out.push(REPLACEMENT_CHARACTER);
+            push(REPLACEMENT_CHARACTER, out);
             had_errors = true;
         }
     }
@@ -16,29 +18,29 @@ pub(super) fn utf8(bytes: &[u8], out: &mut String) -> bool {
 }
 
 /// UTF-16 and UCS-2, in which the server stores no surrogates; `unit` knows the byte order.
-pub(super) fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, out: &mut String) -> bool {
+pub(super) fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16, out: &mut Vec<u8>) -> bool {
     let (units, rest) = bytes.as_chunks();
     let mut had_errors = !rest.is_empty();
     for decoded in char::decode_utf16(units.iter().map(|&u| unit(u))) {
         had_errors |= decoded.is_err();
-        out.push(decoded.unwrap_or(REPLACEMENT_CHARACTER));
+        push(decoded.unwrap_or(REPLACEMENT_CHARACTER), out);
     }
     if !rest.is_empty() {
-        out.push(REPLACEMENT_CHARACTER);
+        push(REPLACEMENT_CHARACTER, out);
     }
     had_errors
 }
 
-pub(super) fn utf32(bytes: &[u8], out: &mut String) -> bool {
+pub(super) fn utf32(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     let (units, rest) = bytes.as_chunks();
     let mut had_errors = !rest.is_empty();
     for &unit in units {
         let decoded = char::from_u32(u32::from_be_bytes(unit));
         had_errors |= decoded.is_none();
-        out.push(decoded.unwrap_or(REPLACEMENT_CHARACTER));
+        push(decoded.unwrap_or(REPLACEMENT_CHARACTER), out);
     }
     if !rest.is_empty() {
-        out.push(REPLACEMENT_CHARACTER);
+        push(REPLACEMENT_CHARACTER, out);
     }
     had_errors
 }
