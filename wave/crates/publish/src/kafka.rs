@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub use publisher::KafkaPublisher;
 pub use reader::KafkaReader;
@@ -127,7 +127,11 @@ struct LastError(Mutex<Option<String>>);
 impl LastError {
     fn set(&self, error: &KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // This one follows from the others and says less.
+        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *last = Some(reason.to_owned());
+        }
     }
 
     fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
