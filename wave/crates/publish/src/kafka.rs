@@ -40,24 +40,16 @@ const DEFAULTS: [(&str, &str); 6] = [
 ];
 
 /// A Kafka cluster.
-#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     /// `host:port,host:port…`
     pub bootstrap: String,
     /// Properties of librdkafka: `security.protocol`, `sasl.…`, `ssl.…`, `linger.ms` and so on.
-    #[serde(default)]
     pub properties: BTreeMap<String, String>,
     /// Bound of the bytes taken and not reported. Default 32 MiB.
-    #[serde(default = "default_queue_bytes")]
     pub queue_bytes: usize,
     /// Replicas of topics that are created. Default: the brokers' own.
-    #[serde(default)]
     pub replication: Option<i32>,
-}
-
-fn default_queue_bytes() -> usize {
-    32 << 20
 }
 
 /// Values of properties may be secrets: only their names are shown.
@@ -73,12 +65,13 @@ impl fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// The defaults for a cluster.
     #[must_use]
     pub fn new(bootstrap: impl Into<String>) -> Self {
         KafkaConfig {
             bootstrap: bootstrap.into(),
             properties: BTreeMap::new(),
-            queue_bytes: default_queue_bytes(),
+            queue_bytes: 32 << 20,
             replication: None,
         }
     }

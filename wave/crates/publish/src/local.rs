@@ -22,8 +22,7 @@ pub use reader::{LocalReader, LocalTopicReader, topics};
 pub use store::LocalStore;
 
 /// When a record counts as durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flush {
     /// Synced to the disk.
     #[default]
@@ -33,61 +32,38 @@ pub enum Flush {
 }
 
 /// Settings of a [`LocalStore`].
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalConfig {
     /// Folder of all topics; made when absent.
     pub root: PathBuf,
-    #[serde(default)]
     pub flush: Flush,
     /// Least time between two groups of syncs; records wait that long for company. Default 20 ms.
-    #[serde(default = "default_sync_interval")]
     pub sync_interval: Duration,
     /// A segment that has reached this size is followed by a new one. Default 64 MiB.
-    #[serde(default = "default_segment_bytes")]
     pub segment_bytes: u64,
     /// Per partition; the segment that is written is always kept. Default: no limit.
-    #[serde(default)]
     pub retention_bytes: Option<u64>,
     /// Age of a segment's last write. Default: no limit.
-    #[serde(default)]
     pub retention_age: Option<Duration>,
     /// Larger records (key, header and value) are refused. Default 64 MiB.
-    #[serde(default = "default_max_record_bytes")]
     pub max_record_bytes: usize,
     /// Bound of the bytes taken and not reported, per publisher. Default 32 MiB.
-    #[serde(default = "default_queue_bytes")]
     pub queue_bytes: usize,
 }
 
-fn default_sync_interval() -> Duration {
-    Duration::from_millis(20)
-}
-
-fn default_segment_bytes() -> u64 {
-    64 << 20
-}
-
-fn default_max_record_bytes() -> usize {
-    64 << 20
-}
-
-fn default_queue_bytes() -> usize {
-    32 << 20
-}
-
 impl LocalConfig {
+    /// The defaults for a folder.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         LocalConfig {
             root: root.into(),
             flush: Flush::default(),
-            sync_interval: default_sync_interval(),
-            segment_bytes: default_segment_bytes(),
+            sync_interval: Duration::from_millis(20),
+            segment_bytes: 64 << 20,
             retention_bytes: None,
             retention_age: None,
-            max_record_bytes: default_max_record_bytes(),
-            queue_bytes: default_queue_bytes(),
+            max_record_bytes: 64 << 20,
+            queue_bytes: 32 << 20,
         }
     }
 }

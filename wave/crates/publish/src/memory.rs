@@ -252,3 +252,94 @@ impl Publisher for MemoryPublisher {
         self.in_flight
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup() -> (Memory, MemoryPublisher) {
+        let memory = Memory::default();
+        let mut publisher = memory.publisher("source", 1 << 20);
+        publisher.init(1).unwrap();
+        for name in ["a", "b"] {
+            publisher.open(&TopicSpec { name: name.to_owned(), create_partitions: Some(1) }).unwrap();
+        }
+        (memory, publisher)
+    }
+
+    /// Sends one record to topic `a` and one to `b`, with tokens `2n` and `2n + 1`, and polls.
+    fn round(publisher: &mut MemoryPublisher, n: u64) -> Vec<Report> {
+        for topic in 0..2 {
+            let (token, value) = (2 * n + u64::from(topic), [n as u8]);
+            let topic = TopicId(topic);
+            let record = Record { topic, partition: 0, key: None, value: &value, header: b"", timestamp_ms: 0, token };
+            assert_eq!(publisher.send(record).unwrap(), SendOutcome::Accepted);
+        }
+        let mut reports = Vec::new();
+        publisher.poll(Duration::ZERO, &mut reports).unwrap();
+        reports
+    }
+
+    fn aborted(publisher: &mut MemoryPublisher) -> Vec<u64> {
+        let mut reports = Vec::new();
+        publisher.abort(&mut reports).unwrap();
+        assert_eq!(publisher.in_flight_bytes(), 0);
+        assert!(reports.iter().all(|report| matches!(report.result, Err(DeliveryError::Purged))));
+        reports.iter().map(|report| report.token).collect()
+    }
+
+    fn values(memory: &Memory, topic: &str) -> Vec<u8> {
+        memory.records(topic, 0).iter().map(|record| record.value[0]).collect()
+    }
+
+    #[test]
+    fn a_failing_topic_stays_stopped_until_the_epoch_ends() {
+        let (memory, mut publisher) = setup();
+        let error = DeliveryError::Topic { topic: "a".to_owned(), reason: "gone".to_owned() };
+        memory.set_fault("a", Some(Fault::Fail(error)));
+        let reports = round(&mut publisher, 0);
+        assert!(matches!(reports[0].result, Err(DeliveryError::Topic { .. })));
+        assert!(reports[1].result.is_ok());
+        memory.set_fault("a", None);
+        assert!(round(&mut publisher, 1)[0].result.is_err());
+        assert_eq!(aborted(&mut publisher), [0; 0]);
+        assert!(round(&mut publisher, 2)[0].result.is_ok());
+        assert_eq!((values(&memory, "a"), values(&memory, "b")), (vec![2], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn delayed_records_come_later_or_are_purged() {
+        let (memory, mut publisher) = setup();
+        memory.set_fault("a", Some(Fault::Delay));
+        assert_eq!(round(&mut publisher, 0).len(), 1);
+        memory.set_fault("a", None);
+        let tokens: Vec<u64> = round(&mut publisher, 1).iter().map(|report| report.token).collect();
+        assert_eq!(tokens, [0, 2, 3]);
+        memory.set_fault("a", Some(Fault::Delay));
+        round(&mut publisher, 2);
+        assert_eq!(aborted(&mut publisher), [4]);
+        assert_eq!(values(&memory, "a"), [0, 1]);
+    }
+
+    #[test]
+    fn lost_reports_and_lost_records_tell_less_than_the_truth() {
+        let (memory, mut publisher) = setup();
+        memory.set_fault("a", Some(Fault::LoseReport));
+        assert_eq!(round(&mut publisher, 0).len(), 1);
+        assert_eq!(values(&memory, "a"), [0], "stored though never reported");
+        assert_eq!(aborted(&mut publisher), [0]);
+        memory.set_fault("a", Some(Fault::LoseRecord));
+        assert!(round(&mut publisher, 1)[0].result.is_ok());
+        assert_eq!(values(&memory, "a"), [0], "reported though never stored");
+    }
+
+    #[test]
+    fn an_unavailable_broker_takes_nothing_new() {
+        let (memory, mut publisher) = setup();
+        memory.set_unavailable(true);
+        assert!(round(&mut publisher, 0).is_empty());
+        assert!(matches!(publisher.init(2), Err(PublishError::Unavailable(_))));
+        memory.set_unavailable(false);
+        assert_eq!(round(&mut publisher, 1).len(), 4);
+    }
+}

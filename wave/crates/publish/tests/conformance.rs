@@ -1,4 +1,5 @@
 //! What every backend promises, checked on each of them.
+#![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
 use std::collections::HashMap;

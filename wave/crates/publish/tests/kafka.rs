@@ -1,4 +1,5 @@
 //! What only a real Kafka can show: refused records, topics that vanish, broker restarts, wrong settings.
+#![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 

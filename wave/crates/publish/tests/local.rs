@@ -1,4 +1,5 @@
 //! The local topic store under kills, a full disk, damage, retention and live readers.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
