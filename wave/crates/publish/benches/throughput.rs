@@ -41,7 +41,39 @@ fn main() {
             run("kafka", &mut publisher, 1_000_000, 225);
         }
         run("kafka", &mut publisher, 30_000, 16 << 10);
+        for linger in ["5", "2", "1", "0"] {
+            let mut config = KafkaConfig::new(kafka.bootstrap());
+            config.properties.insert("linger.ms".to_owned(), linger.to_owned());
+            latency(linger, &mut KafkaPublisher::new(config).expect("settings"));
+        }
     }
+}
+
+/// From `send` to the report, at 500 records a second.
+fn latency(linger: &str, publisher: &mut dyn Publisher) {
+    publisher.init(1).expect("init");
+    let spec = TopicSpec { name: "latency".to_owned(), create_partitions: Some(PARTITIONS) };
+    let (topic, _) = publisher.open(&spec).expect("a topic");
+    let (mut sent, mut took, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+    let begin = Instant::now();
+    for token in 0..3000u64 {
+        let due = begin + Duration::from_millis(2 * token);
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            publisher.poll(left, &mut reports).expect("poll");
+            took.extend(reports.drain(..).map(|report| Instant::elapsed(&sent[report.token as usize])));
+            if left.is_zero() {
+                break;
+            }
+        }
+        sent.push(Instant::now());
+        let partition = (token % u64::from(PARTITIONS)) as u32;
+        let record = Record { topic, partition, key: None, value: &[b'x'; 225], header: b"", timestamp_ms: 1, token };
+        publisher.send(record).expect("send");
+    }
+    took.sort_unstable();
+    let at = |share: f64| took[(took.len() as f64 * share) as usize];
+    println!("kafka latency, linger.ms {linger}: p50 {:.1?}, p99 {:.1?}", at(0.5), at(0.99));
 }
 
 fn run(name: &str, publisher: &mut dyn Publisher, count: u64, size: usize) {

@@ -328,3 +328,59 @@ impl Scan {
         self.end = Place { next_offset: offset + 1, position: position + len as u64 };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::store::locked;
+    use crate::local::{LocalPublisher, LocalReader, LocalStore};
+    use crate::{Publisher, Record, Report, TopicSpec};
+
+    fn send_and_flush(publisher: &mut LocalPublisher, value: &[u8]) -> Vec<Report> {
+        let topic = crate::TopicId(0);
+        let record = Record { topic, partition: 0, key: None, value, header: b"", timestamp_ms: 0, token: 0 };
+        publisher.send(record).unwrap();
+        let mut reports = Vec::new();
+        publisher.flush(Duration::ZERO, &mut reports).unwrap();
+        reports
+    }
+
+    /// The disk fails for a while, for writes and for the cut that should follow; two sources write the partition.
+    #[test]
+    fn a_failed_write_tells_every_source_whose_records_it_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(LocalConfig::new(dir.path())).unwrap();
+        let spec = TopicSpec { name: "t".to_owned(), create_partitions: Some(1) };
+        let mut writers = ["a", "b"].map(|source| LocalPublisher::new(store.clone(), source));
+        for writer in &mut writers {
+            writer.init(1).unwrap();
+            writer.open(&spec).unwrap();
+        }
+        let [a, b] = &mut writers;
+        assert!(send_and_flush(a, b"kept")[0].result.is_ok());
+        // Large enough to be written without a sync.
+        let large = vec![b'x'; 2 << 20];
+        let topic = crate::TopicId(0);
+        let record = Record { topic, partition: 0, key: None, value: &large, header: b"", timestamp_ms: 0, token: 1 };
+        a.send(record).unwrap();
+
+        let log = store.topic(&spec).unwrap();
+        let path = dir.path().join("t/0").join(segment::file_name(0));
+        assert!(fs::metadata(&path).unwrap().len() > 2 << 20);
+        locked(&log.partitions[0]).segment = File::open(&path).unwrap();
+        assert!(send_and_flush(b, b"refused")[0].result.is_err());
+        let mut reports = Vec::new();
+        a.flush(Duration::ZERO, &mut reports).unwrap();
+        assert!(matches!(reports[..], [Report { token: 1, result: Err(_) }]), "{reports:?}");
+
+        locked(&log.partitions[0]).segment = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        for (offset, writer) in (1..).zip([a, b]) {
+            writer.init(2).unwrap();
+            assert_eq!(send_and_flush(writer, b"after")[0].result.as_ref().ok(), Some(&offset));
+        }
+        let mut reader = LocalReader::open(dir.path(), "t", 0).unwrap();
+        let values: Vec<_> = std::iter::from_fn(|| reader.next_record().unwrap()).map(|record| record.value).collect();
+        assert_eq!(values, [&b"kept"[..], b"after", b"after"]);
+        assert!(fs::metadata(&path).unwrap().len() < 1000);
+    }
+}
