@@ -24,7 +24,7 @@ pub(super) fn clean_prefix(bytes: &[u8]) -> usize {
         at += 16;
     }
     let rest = bytes.get(at..).unwrap_or(&[]);
-    at + rest.iter().take_while(|&&b| b >= 0x20 && b < 0x80 && b != b'"' && b != b'\\').count()
+    at + rest.iter().take_while(|b| matches!(b, 0x20..=0x7f) && !matches!(b, b'"' | b'\\')).count()
 }
 
 /// Appends `text` as the inside of a JSON string, as Maxwell's JSON writer does: short escapes where JSON has them,
@@ -43,10 +43,8 @@ pub(super) fn push_document_string(text: &str, out: &mut Vec<u8>) {
 fn escape(text: &str, escaped_from: u8, out: &mut Vec<u8>) {
     let mut rest = text;
     loop {
-        let clean = rest
-            .bytes()
-            .position(|b| b < 0x20 || b == b'"' || b == b'\\' || b >= escaped_from)
-            .unwrap_or(rest.len());
+        let clean =
+            rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\' || b >= escaped_from).unwrap_or(rest.len());
         let Some((front, back)) = rest.split_at_checked(clean) else { return };
         out.extend_from_slice(front.as_bytes());
         let mut chars = back.chars();

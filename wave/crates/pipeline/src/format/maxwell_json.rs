@@ -114,7 +114,8 @@ struct ColumnPlan {
 impl ColumnPlan {
     fn new(table: &Table, index: u16, prefix: &str) -> Option<Self> {
         let column = table.columns.get(usize::from(index))?;
-        let name = if prefix.is_empty() { column.name.clone() } else { format!("{prefix}{}", column.name.to_lowercase()) };
+        let name =
+            if prefix.is_empty() { column.name.clone() } else { format!("{prefix}{}", column.name.to_lowercase()) };
         let mut json = vec![b','];
         push_string(&name, &mut json);
         json.push(b':');
@@ -291,7 +292,9 @@ impl Plan {
     fn write_old(&self, row: &RowView<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
         let mut open = None;
         for column in &self.columns {
-            let (Some(before), Some(after)) = (row.before.get(column.index), row.after.get(column.index)) else { continue };
+            let (Some(before), Some(after)) = (row.before.get(column.index), row.after.get(column.index)) else {
+                continue;
+            };
             if *before == Cell::Absent || *after == Cell::Absent || same_value(before, after) {
                 continue;
             }

@@ -36,12 +36,7 @@ impl ValuePlan {
             charset: column.charset,
             ascii: !matches!(
                 column.charset,
-                Charset::Unknown
-                    | Charset::Ucs2
-                    | Charset::Utf16
-                    | Charset::Utf16le
-                    | Charset::Utf32
-                    | Charset::Swe7
+                Charset::Unknown | Charset::Ucs2 | Charset::Utf16 | Charset::Utf16le | Charset::Utf32 | Charset::Swe7
             ),
             pad_to: match column.ty {
                 ColumnType::Char { max_bytes } => usize::from(max_bytes),

@@ -93,11 +93,9 @@ impl<'a> Change<'a> {
                     if unchanged && column.key_part == 0 {
                         continue;
                     }
-                    line.field(
-                        &column.name,
-                        before.map(|k| show(k, column)),
-                        after.filter(|_| !unchanged || before.is_none()).map(|k| show(k, column)),
-                    );
+                    let before_shown = before.map(|k| show(k, column));
+                    let after_shown = after.filter(|_| !unchanged || before.is_none()).map(|k| show(k, column));
+                    line.field(&column.name, before_shown.as_ref(), after_shown.as_ref());
                 }
                 line.end(out);
             }

@@ -61,19 +61,20 @@ pub fn encode_row(row: &RowView<'_>, style: &Style, out: &mut Vec<u8>) -> Result
         if !wanted {
             continue;
         }
-        let show = |cells: &[Cell<'_>], base: &[Cell<'_>]| {
-            show_cell(cells.get(index).unwrap_or(&Cell::Absent), base.get(index), column)
-                .map_err(|source| FormatError::Value { column: column.name.clone(), source })
-        };
+        let error = |source| FormatError::Value { column: column.name.clone(), source };
         let unchanged = match (row.before.get(index), row.after.get(index)) {
             (Some(before), Some(after)) => *after == Cell::Absent || same_value(before, after),
             _ => false,
         };
-        let (before, after) = (show(row.before, &[])?, if unchanged { None } else { show(row.after, row.before)? });
-        if row.op == Op::Update && unchanged && column.key_part.is_none() {
+        if unchanged && column.key_part.is_none() {
             continue;
         }
-        line.field(&column.name, before, after);
+        let before = row.before.get(index).map_or(Ok(None), |cell| show_cell(cell, None, column)).map_err(error)?;
+        let after = match row.after.get(index).filter(|_| !unchanged) {
+            Some(cell) => show_cell(cell, row.before.get(index), column).map_err(error)?,
+            None => None,
+        };
+        line.field(&column.name, before.as_ref(), after.as_ref());
     }
     line.end(out);
     if row.last {
@@ -145,20 +146,20 @@ impl<'s> Line<'s> {
     }
 
     /// `name=value`, or `name=old→new` when both are given; nothing when neither is.
-    pub(super) fn field(&mut self, name: &str, before: Option<Shown<'_>>, after: Option<Shown<'_>>) {
+    pub(super) fn field(&mut self, name: &str, before: Option<&Shown<'_>>, after: Option<&Shown<'_>>) {
         if before.is_none() && after.is_none() {
             return;
         }
         self.text.push(' ');
         push_plain(name, &mut self.text);
         self.text.push('=');
-        if let Some(value) = &before {
+        if let Some(value) = before {
             self.value(value);
         }
         if before.is_some() && after.is_some() {
             self.text.push('→');
         }
-        if let Some(value) = &after {
+        if let Some(value) = after {
             self.value(value);
         }
     }
@@ -221,7 +222,9 @@ fn show_cell<'a>(cell: &Cell<'a>, base: Option<&Cell<'_>>, column: &Column) -> b
         Cell::Absent => Ok(None),
         Cell::Null => Ok(Some(Shown::Null)),
         Cell::Text(bytes) => Ok(Some(Shown::Text(column.charset.decode(bytes)?.text))),
-        Cell::Bytes(bytes) if render::stripped_zeros(bytes, column) == 0 => Ok(Some(Shown::Bytes(Cow::Borrowed(bytes)))),
+        Cell::Bytes(bytes) if render::stripped_zeros(bytes, column) == 0 => {
+            Ok(Some(Shown::Bytes(Cow::Borrowed(bytes))))
+        }
         Cell::Bytes(_) => {
             let mut padded = Vec::new();
             render::render_text(cell, column, &mut padded)?;
@@ -275,7 +278,9 @@ fn push_char(c: char, text: &mut String) {
         '\n' => text.push_str("\\n"),
         '\r' => text.push_str("\\r"),
         '\t' => text.push_str("\\t"),
-        c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}') => {
+        c if c.is_control()
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}') =>
+        {
             let _ = write!(text, "\\u{{{:x}}}", u32::from(c));
         }
         c => text.push(c),

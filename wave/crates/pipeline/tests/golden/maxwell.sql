@@ -1,4 +1,4 @@
--- Input of maxwell.jsonl: run on MySQL 8.0.12 (UTC, binlog_rows_query_log_events=ON, binlog_row_metadata=FULL).
+-- Input of maxwell.jsonl: run on MySQL 8.0.12 (UTC, binlog_rows_query_log_events=ON, binlog_row_metadata=MINIMAL).
 SET NAMES utf8mb4;
 SET sql_mode = '';
 DROP DATABASE IF EXISTS golden;
