@@ -1,0 +1,137 @@
+//! One source as its owner sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use mysql_wire::{ConnectOptions, EventBatch, ReplicaRequest};
+
+use crate::events::{SourceStats, WatchEvent};
+use crate::inbox::{Command, Inbox};
+use crate::ring::{Ring, Signal, lock};
+
+/// Where to connect, how, and what to read from there.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name or address; looked up anew for every attempt.
+    pub host: String,
+    pub port: u16,
+    pub options: Arc<ConnectOptions>,
+    pub request: ReplicaRequest,
+}
+
+/// A source to watch.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// For logs.
+    pub name: String,
+    pub target: Target,
+    /// Notified with every event; share one between the sources that one thread serves. None: a signal of its own.
+    pub signal: Option<Arc<Signal>>,
+}
+
+/// What owner and watch thread share.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) key: usize,
+    pub(crate) name: String,
+    pub(crate) ring: Ring,
+    /// Generation of the attempt or connection whose end has still to be reported; 0: none.
+    pub(crate) live: AtomicU64,
+    pub(crate) connected: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) event_bytes: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) connects: AtomicU64,
+}
+
+/// The owner's end. Dropping it closes the connection and forgets the source.
+#[derive(Debug)]
+pub struct SourceHandle {
+    pub(crate) source: Arc<Source>,
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+impl SourceHandle {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// The next event, waiting at most `timeout`. Wakes up for other sources that share the signal, too, and goes on
+    /// waiting.
+    #[must_use]
+    pub fn recv(&self, timeout: Duration) -> Option<WatchEvent> {
+        let end = Instant::now() + timeout;
+        let signal = self.source.ring.signal();
+        loop {
+            let seen = signal.current();
+            if let Some(event) = self.try_recv() {
+                return Some(event);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            signal.wait(seen, left);
+        }
+    }
+
+    /// The next event if there is one. Taking a batch frees its bytes in the ring, and reading goes on if it stood
+    /// still.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<WatchEvent> {
+        let popped = self.source.ring.pop()?;
+        if popped.resume {
+            self.inbox.send(Command::Resume { key: self.source.key });
+        }
+        Some(popped.event)
+    }
+
+    /// Gives the buffer of a finished batch back to the connection.
+    pub fn recycle(&self, batch: EventBatch) {
+        self.source.ring.give_back(batch);
+    }
+
+    /// Gives up the present connection, if any, and connects to `target` after a pause. Events of the old connection
+    /// that were not taken yet are dropped: the new request must begin where the owner stands.
+    pub fn connect(&self, target: Target, after: Duration) {
+        let generation = self.source.ring.next_generation();
+        self.source.live.store(generation, Relaxed);
+        self.inbox.send(Command::Connect { source: self.source.clone(), target: Box::new(target), after, generation });
+    }
+
+    /// Gives up the present connection or attempt and drops what was not taken; nothing is reported. [`Self::connect`]
+    /// may follow.
+    pub fn disconnect(&self) {
+        self.source.ring.next_generation();
+        self.source.live.store(0, Relaxed);
+        self.inbox.send(Command::Disconnect { key: self.source.key });
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> SourceStats {
+        let counters = &self.source.counters;
+        SourceStats {
+            event_bytes: counters.event_bytes.load(Relaxed),
+            events: counters.events.load(Relaxed),
+            batches: counters.batches.load(Relaxed),
+            connects: counters.connects.load(Relaxed),
+            ring_bytes: self.source.ring.bytes(),
+            paused: self.source.ring.paused(),
+            connected: self.source.connected.load(Relaxed),
+        }
+    }
+}
+
+impl Drop for SourceHandle {
+    fn drop(&mut self) {
+        lock(&self.inbox.sources).remove(&self.source.key);
+        self.inbox.send(Command::Remove { key: self.source.key });
+    }
+}
