@@ -129,8 +129,8 @@ impl WireError {
                 "switch TLS on in the server (have_ssl, ssl_cert, ssl_key), or set ssl-mode=preferred to go without"
             }
             Self::Tls(TlsProblem::CertificateV1) => {
-                "give the server a certificate of version 3 (MySQL 5.7 and older made version 1 ones by themselves: \
-                 replace server-cert.pem and ca.pem), or set ssl-mode=disabled on a network you trust"
+                "give the server a certificate of version 3 (`openssl x509 -req` makes version 1 unless -extfile adds an \
+                 extension such as subjectAltName), or set ssl-mode=disabled on a network you trust"
             }
             Self::Tls(TlsProblem::UnknownAuthority) => {
                 "set ssl-ca to the authority that signed the server's certificate (ca.pem in the server's data directory)"

@@ -2,6 +2,7 @@
 //!
 //! The recordings hold the bytes of MySQL 9.7.4 and MariaDB 10.11 from the greeting to the end of a dump: login in clear
 //! text (MySQL's with its RSA key, MariaDB's by mysql_native_password), set-up, registration, events.
+#![allow(clippy::unwrap_used, reason = "functions of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Against real MariaDB servers: logins with its own plugins, dumps by file and by GTID.
+#![allow(clippy::unwrap_used, reason = "functions of tests")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Against a real MySQL 9.7: logins, TLS, statements, dumps.
+#![allow(clippy::unwrap_used, reason = "functions of tests")]
 
 mod support;
 
@@ -285,4 +286,18 @@ fn heartbeats_and_takeover_by_a_twin() {
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.hint().unwrap().contains("its own"), "{error}");
     drop(second);
+}
+
+#[test]
+fn an_older_server() {
+    let server = MySql::with("5.7.29", &[]).unwrap();
+    let port = server.port();
+    server.sql("CREATE USER old@'%' IDENTIFIED WITH mysql_native_password BY 'native'").unwrap();
+    assert_eq!(who(port, options("old", "native", SslMode::Disabled)).unwrap(), "old@%");
+    let wrong = who(port, options("old", "wrong", SslMode::Disabled)).unwrap_err();
+    assert!(matches!(&wrong, WireError::AuthFailed(e) if e.code == 1045), "{wrong}");
+    assert_eq!(who(port, options("old", "native", SslMode::Preferred)).unwrap(), "old@%");
+    server.sql("CREATE DATABASE d; CREATE TABLE d.t (a INT); INSERT INTO d.t VALUES (1)").unwrap();
+    let all = events(port, lab(SslMode::Disabled), StartPosition::MySqlGtid { set: vec![0; 8] }).unwrap();
+    assert_eq!(all.iter().filter(|event| kind(event) == WRITE_ROWS_V2).count(), 1);
 }

@@ -1,5 +1,5 @@
 //! What the tests against real servers share: the blocking client, and the shortest ways to use it.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::path::Path;
 use std::sync::Arc;
