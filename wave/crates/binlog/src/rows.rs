@@ -194,6 +194,11 @@ impl<'a> CompressedRows<'a> {
         self.0.table_id
     }
 
+    #[must_use]
+    pub fn kind(&self) -> RowsKind {
+        self.0.kind
+    }
+
     /// The event with its images uncompressed into `buffer`, which is cleared first.
     ///
     /// # Errors
@@ -226,6 +231,12 @@ impl<'a> RowReader<'_, 'a> {
         before.clear();
         after.clear();
         self.step::<false>(before, after)
+    }
+
+    /// No row is left.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// Passes over the next row without decoding its values. False when there is none.

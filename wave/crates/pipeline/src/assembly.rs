@@ -22,12 +22,14 @@ pub enum Gtid {
     MariaDb { domain: u32, server: u32, sequence: u64 },
 }
 
-/// Where a rows event stands.
+/// Where a rows event or statement stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowsPlace {
     /// Header time, seconds.
     pub timestamp: u32,
-    /// Offset where the event (or the payload it came in) ends.
+    /// Offset where the event (or the payload it came in) starts.
+    pub pos: u64,
+    /// Offset where it ends.
     pub end_pos: u64,
     /// The event came out of a payload: it has no checksum.
     pub inner: bool,
@@ -46,7 +48,7 @@ pub enum Item {
         event: u32,
         place: RowsPlace,
     },
-    Ddl { database: String, sql: String },
+    Ddl { database: String, sql: String, event: u32, place: RowsPlace },
 }
 
 /// A transaction being read, or read and waiting.
@@ -63,11 +65,11 @@ pub struct OpenTransaction {
     pub xa: Option<String>,
     pub items: Vec<Item>,
     pub held: Held,
-    /// Rows events so far, wanted or not.
+    /// Rows events and statements so far, wanted or not.
     pub events: u32,
     /// The log format that the held events are in.
     pub stream: Arc<StreamState>,
-    savepoints: Vec<(String, usize, u64)>,
+    pub(crate) savepoints: Vec<(String, usize, u64)>,
 }
 
 impl OpenTransaction {
@@ -130,15 +132,6 @@ impl OpenTransaction {
 /// Prepared XA transactions by xid.
 pub type Prepared = HashMap<String, OpenTransaction>;
 
-/// The bytes of an XA id as the server writes them in statements: `X'hex',X'hex',format`.
-#[must_use]
-pub fn xid_text(gtrid: &[u8], bqual: &[u8], format: u32) -> String {
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
-    }
-    format!("X'{}',X'{}',{format}", hex(gtrid), hex(bqual))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,14 +140,7 @@ mod tests {
     #[test]
     fn partial_rollback_drops_the_tail_only() {
         let mut txn = OpenTransaction::default();
-        let table = binlog::schema::Table {
-            database: "d".into(),
-            name: "t".into(),
-            columns: Vec::new(),
-            primary_key: Vec::new(),
-            source: binlog::schema::SchemaSource::Log,
-            hash: 0,
-        };
+        let table = binlog::schema::Table::new("d".into(), "t".into(), Vec::new(), binlog::schema::SchemaSource::Log);
         let route = Arc::new(Route::new(table, b"", &[], |_| true).unwrap());
         txn.hold_rows(&route, Op::Insert, b"one", RowsPlace::default(), &mut MemorySpills).unwrap();
         txn.savepoint("a");
@@ -165,10 +151,5 @@ mod tests {
         assert_eq!((txn.items.len(), txn.held.len()), (1, 3));
         txn.rollback_to("never seen");
         assert_eq!((txn.items.len(), txn.held.len()), (0, 0));
-    }
-
-    #[test]
-    fn xid_as_the_server_prints_it() {
-        assert_eq!(xid_text(b"trx", b"", 1), "X'747278',X'',1");
     }
 }

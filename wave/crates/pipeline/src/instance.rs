@@ -22,7 +22,7 @@ use crate::assembly::{OpenTransaction, Prepared};
 use crate::checkpoint::Stopped;
 use crate::feed::FeedSpec;
 use crate::io::{
-    Batch, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic, Outcome, Output, Ownership,
+    Batch, Cause, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic, Outcome, Output, Ownership,
     Server, Skip, Start, Until,
 };
 use crate::ledger::{Ledger, Token};
@@ -155,6 +155,8 @@ pub struct Instance {
     pub(crate) spent: Option<Batch>,
     /// Name of the file being read, shared by its transactions.
     pub(crate) file: Arc<str>,
+    /// Offset where the event being handled starts.
+    pub(crate) event_start: u64,
     /// Definitions in a row that did not fit a table map.
     pub(crate) mismatches: u32,
     pub(crate) tables: HashMap<u64, TableState>,
@@ -165,6 +167,8 @@ pub struct Instance {
     pub(crate) prepared: Prepared,
     // publishing
     pub(crate) publishing: Option<Box<Publishing>>,
+    /// Buffer for rows of compressed events.
+    pub(crate) uncompressed: Vec<u8>,
     pub(crate) feeds: Vec<FeedState>,
     pub(crate) seq: u64,
     pub(crate) rows_left: Option<u64>,
@@ -233,6 +237,7 @@ impl Instance {
             batch: None,
             spent: None,
             file: Arc::from(""),
+            event_start: 0,
             mismatches: 0,
             tables: HashMap::new(),
             definitions: HashMap::new(),
@@ -241,6 +246,7 @@ impl Instance {
             open: None,
             prepared: Prepared::new(),
             publishing: None,
+            uncompressed: Vec::new(),
             feeds,
             seq: 0,
             finishing: false,
@@ -431,7 +437,7 @@ impl Instance {
                      on it; point the source back or rewind it explicitly",
                     server.uuid
                 );
-                self.failed(Failure { message, kind: FailureKind::Permanent }, now, out);
+                self.failed(Failure::new(FailureKind::Permanent, Cause::Conflict, message), now, out);
             } else {
                 // Another server may have another commit order: what is unsettled is read again from the checkpoint,
                 // as a new incarnation, so that no consumer compares ordinals across the switch.
@@ -480,7 +486,7 @@ impl Instance {
                 if self.go(Event::Fatal) {
                     self.incident(IncidentCode::SourceFailed, "", failure.message.clone(), out);
                     self.failure = Some(failure);
-                    self.drop_unsettled();
+                    self.drop_unsettled(out);
                     out.command(Command::Disconnect);
                     self.tell_end(out);
                 }
@@ -519,7 +525,7 @@ impl Instance {
             return;
         }
         self.incident(IncidentCode::EpochEnded, "", reason, out);
-        self.drop_unsettled();
+        self.drop_unsettled(out);
         out.command(Command::Disconnect);
         if self.state == State::Ended {
             self.tell_end(out);
@@ -528,7 +534,8 @@ impl Instance {
         self.retry_at = now.monotonic + self.backoff();
     }
 
-    fn drop_unsettled(&mut self) {
+    fn drop_unsettled(&mut self, out: &mut Output) {
+        out.clear_sends();
         self.reset_reading();
         self.prepared.clear();
         self.publishing = None;
@@ -728,6 +735,11 @@ impl Instance {
     #[must_use]
     pub fn state(&self) -> State {
         self.state
+    }
+
+    #[must_use]
+    pub fn feed_name(&self, feed: usize) -> Option<&str> {
+        self.config.feeds.get(feed).map(|f| f.name.as_str())
     }
 
     #[must_use]

@@ -83,6 +83,33 @@ pub struct Server {
 pub struct Failure {
     pub message: String,
     pub kind: FailureKind,
+    pub cause: Cause,
+}
+
+impl Failure {
+    #[must_use]
+    pub fn new(kind: FailureKind, cause: Cause, message: impl Into<String>) -> Self {
+        Failure { message: message.into(), kind, cause }
+    }
+}
+
+/// Whose business a failure is; the command line's exit codes follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A defect of this program or its machine.
+    Internal,
+    /// A rule or option does not fit.
+    Usage,
+    /// A topic, table or file does not exist.
+    NotFound,
+    /// Wrong password, missing right, TLS refused.
+    Denied,
+    /// The position is purged, another owner or reader took over.
+    Conflict,
+    /// A host or broker does not answer.
+    Unavailable,
+    /// The log or the stored data cannot be read.
+    Data,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +167,8 @@ pub struct Send {
     pub key: Option<Range<usize>>,
     pub value: Range<usize>,
     pub header: Range<usize>,
-    pub timestamp_ms: i64,
+    /// Commit time of its first row's transaction, microseconds since the Unix epoch.
+    pub commit_us: u64,
     pub token: Token,
 }
 

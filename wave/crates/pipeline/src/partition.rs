@@ -50,11 +50,9 @@ fn write_cell(cell: &Cell<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(&t.micros.to_le_bytes());
         }
         Cell::DateTime(d) => {
-            fixed(10, &d.date.year.to_le_bytes(), out);
-            out.extend_from_slice(&[d.date.month, d.date.day]);
-            out.extend_from_slice(&d.time.hour.to_le_bytes());
-            out.extend_from_slice(&[d.time.minute, d.time.second]);
-            out.extend_from_slice(&d.time.micros.to_le_bytes());
+            fixed(10, &d.year.to_le_bytes(), out);
+            out.extend_from_slice(&[d.month, d.day, d.hour, d.minute, d.second]);
+            out.extend_from_slice(&d.micros.to_le_bytes());
         }
         Cell::Timestamp(t) => {
             fixed(11, &i64::from(t.seconds).to_le_bytes(), out);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use binlog::Cell;
 use binlog::event::{Event, StreamState};
+use binlog::rows::RowsEvent;
 use proto::header::{RecordHeader, RowId};
 
 use crate::assembly::{Item, RowsPlace};
@@ -16,6 +17,7 @@ use crate::io::{Now, Output, Send};
 use crate::ledger::Slot;
 use crate::lifecycle::State;
 use crate::partition::{key_hash, partition_of};
+use crate::reading::MAX_EVENT;
 use crate::route::{Group, Plan, Route};
 use crate::spill::HeldReader;
 
@@ -46,7 +48,7 @@ pub(crate) struct Pending {
     first: RowId,
     last: RowId,
     end_of_transaction: bool,
-    timestamp_ms: i64,
+    commit_us: u64,
     /// Hash of the table of all rows, 0 when there are several.
     schema: u64,
 }
@@ -112,7 +114,18 @@ impl Instance {
             return false;
         };
         match item {
-            Item::Ddl { database, sql } => self.publish_ddl(p, &database, &sql, now, out),
+            Item::Ddl { database, sql, event, place } => {
+                let txn = p.txn.clone();
+                let view = DdlView {
+                    txn: &txn,
+                    database: &database,
+                    sql: &sql,
+                    timestamp: place.timestamp,
+                    event_pos: place.pos,
+                    event,
+                };
+                self.publish_ddl(p, &view, now, out);
+            }
             Item::Rows { route, at, len, op, event, place } => {
                 let held = HeldRows { at, len, op, event, place };
                 self.publish_rows(p, &route, &held, now, out);
@@ -158,9 +171,32 @@ impl Instance {
         out: &mut Output,
     ) -> Result<(), String> {
         let stream = Arc::clone(&p.stream);
-        let parsed = if held.place.inner { stream.parse_inner(raw) } else { stream.parse(raw) };
+        let parsed = if held.place.inner { stream.parse_inner(raw) } else { stream.parse_verified(raw) };
         let (_, event) = parsed.map_err(|e| e.to_string())?;
-        let Event::Rows(rows) = event else { return Err("held event is not a rows event".to_string()) };
+        let mut uncompressed = std::mem::take(&mut self.uncompressed);
+        let result = match event {
+            Event::Rows(rows) => self.encode_rows(p, route, &rows, held, table_row, now, out),
+            Event::CompressedRows(rows) => match rows.uncompress(MAX_EVENT, &mut uncompressed) {
+                Ok(rows) => self.encode_rows(p, route, &rows, held, table_row, now, out),
+                Err(e) => Err(e.to_string()),
+            },
+            _ => Err("held event is not a rows event".to_string()),
+        };
+        self.uncompressed = uncompressed;
+        result
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn encode_rows(
+        &mut self,
+        p: &mut Publishing,
+        route: &Route,
+        rows: &RowsEvent<'_>,
+        held: &HeldRows,
+        table_row: &mut u64,
+        now: Now,
+        out: &mut Output,
+    ) -> Result<(), String> {
         let op = held.op;
         let mut reader = rows.reader(&route.table).map_err(|e| e.to_string())?;
         let (mut before, mut after): (Vec<Cell<'_>>, Vec<Cell<'_>>) = (Vec::new(), Vec::new());
@@ -181,6 +217,7 @@ impl Instance {
                 after: &after,
                 columns: None,
                 timestamp: held.place.timestamp,
+                event_pos: held.place.pos,
                 event_end_pos: held.place.end_pos,
                 event: held.event,
                 row,
@@ -269,7 +306,7 @@ impl Instance {
                     plan => {
                         scratch.key.clear();
                         if let Plan::MaxwellJson(plan) = plan {
-                            plan.encode_key(&half, &mut scratch.key);
+                            plan.encode_key(&half, &mut scratch.key).map_err(|e| e.to_string())?;
                         }
                         let key = (!scratch.key.is_empty()).then_some(&scratch.key[..]);
                         let schema = view.table.hash;
@@ -288,8 +325,7 @@ impl Instance {
         }
     }
 
-    fn publish_ddl(&mut self, p: &mut Publishing, database: &str, sql: &str, now: Now, out: &mut Output) {
-        let view = DdlView { txn: &p.txn, database, sql };
+    fn publish_ddl(&mut self, p: &mut Publishing, view: &DdlView<'_>, now: Now, out: &mut Output) {
         let mut value = Vec::new();
         for feed in 0..self.feeds.len() {
             if self.feeds[feed].parked.is_some() || !self.config.feeds[feed].rule.events.ddl {
@@ -298,15 +334,23 @@ impl Instance {
             value.clear();
             match &self.config.feeds[feed].format {
                 Format::None => continue,
-                Format::Text(style) => text::encode_ddl(&view, style, &mut value),
-                Format::MaxwellJson(options) => maxwell_json::encode_ddl(&view, options, &mut value),
-                Format::Binlake => row_batch::encode_ddl(&view, &mut value),
+                Format::Text(style) => text::encode_ddl(view, style, &mut value),
+                Format::MaxwellJson(options) => maxwell_json::encode_ddl(view, options, &mut value),
+                Format::Binlake => {
+                    let (mut ddl, mut builder) = (Vec::new(), BatchBuilder::default());
+                    row_batch::encode_ddl(view, &mut ddl);
+                    if p.txn_bytes.is_empty() {
+                        row_batch::encode_transaction(&p.txn, &mut p.txn_bytes);
+                    }
+                    builder.push_ddl(p.txn.seq, &p.txn_bytes, &ddl);
+                    builder.finish(&mut value);
+                }
             }
             // A barrier: rows before it leave first, and every partition gets it.
             self.flush_feed(feed, now, out);
             for partition in 0..self.feeds[feed].topic.partitions {
-                let id = RowId { seq: p.txn.seq, event: p.next as u32, row: 0, part: 0 };
-                let place = Place { feed, partition, id, end_of_transaction: true };
+                let id = RowId { seq: p.txn.seq, event: view.event, row: 0, part: 0 };
+                let place = Place { feed, partition, id, end_of_transaction: p.next + 1 == p.items.len() };
                 self.send_one(&place, None, &value, 0, &p.txn, p.slot, now, out);
             }
         }
@@ -331,7 +375,7 @@ impl Instance {
         let at = place.partition as usize;
         let grown = self.feeds[place.feed].pending[at]
             .as_ref()
-            .is_some_and(|b| b.builder.len() + row.len() + txn_bytes.len() + plan.schema_len() + 64 > limit);
+            .is_some_and(|b| b.builder.len() + row.len() + txn_bytes.len() + plan.schema().bytes().len() + 64 > limit);
         if grown {
             self.flush_partition(place.feed, at, now, out);
         }
@@ -345,15 +389,15 @@ impl Instance {
             first: place.id,
             last: place.id,
             end_of_transaction: false,
-            timestamp_ms: (txn.commit_us / 1000) as i64,
-            schema: plan.hash(),
+            commit_us: txn.commit_us,
+            schema: plan.schema().hash(),
         });
-        if batch.schema != plan.hash() {
+        if batch.schema != plan.schema().hash() {
             batch.schema = 0;
         }
         batch.last = place.id;
         batch.end_of_transaction = place.end_of_transaction;
-        batch.builder.push(plan, txn.seq, txn_bytes, row);
+        batch.builder.push(plan.schema(), txn.seq, txn_bytes, row);
     }
 
     /// Hands all unfinished batches on.
@@ -371,7 +415,7 @@ impl Instance {
 
     fn flush_partition(&mut self, feed: usize, partition: usize, now: Now, out: &mut Output) {
         let Some(mut batch) = self.feeds[feed].pending[partition].take() else { return };
-        let rows = batch.builder.rows() as u32;
+        let rows = batch.builder.rows();
         let value = out.arena.len();
         batch.builder.finish(&mut out.arena);
         let header = RecordHeader {
@@ -382,7 +426,7 @@ impl Instance {
             schema: batch.schema,
             ..RecordHeader::default()
         };
-        self.push_send(feed, partition as u32, None, value, header, batch.timestamp_ms, batch.slot, now, out);
+        self.push_send(feed, partition as u32, None, value, header, batch.commit_us, batch.slot, now, out);
         self.ledger.release(batch.slot);
     }
 
@@ -413,8 +457,7 @@ impl Instance {
             schema,
             ..RecordHeader::default()
         };
-        let timestamp_ms = (txn.commit_us / 1000) as i64;
-        self.push_send(place.feed, place.partition, key, at, header, timestamp_ms, slot, now, out);
+        self.push_send(place.feed, place.partition, key, at, header, txn.commit_us, slot, now, out);
     }
 
     /// The value is the arena from `value` on.
@@ -426,7 +469,7 @@ impl Instance {
         key: Option<std::ops::Range<usize>>,
         value: usize,
         header: RecordHeader,
-        timestamp_ms: i64,
+        commit_us: u64,
         slot: Slot,
         now: Now,
         out: &mut Output,
@@ -452,7 +495,7 @@ impl Instance {
         self.totals.records += 1;
         self.totals.record_bytes += bytes as u64;
         let token = self.ledger.sent(feed as u16, slot, u32::try_from(bytes).unwrap_or(u32::MAX), now.monotonic);
-        out.sends.push(Send { feed, topic: state.topic.topic, partition, key, value, header, timestamp_ms, token });
+        out.sends.push(Send { feed, topic: state.topic.topic, partition, key, value, header, commit_us, token });
     }
 }
 

@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use binlog::event::{Event, EventHeader, QueryKind};
+use binlog::event::{Event, EventHeader, Query, QueryKind, Verb, XaStatement, classify_query};
 use binlog::gtid::GtidSet;
 use binlog::position::FilePos;
 use binlog::schema::{SchemaSource, Table};
 use binlog::table_map::TableMap;
 
-use crate::assembly::{Gtid, Item, OpenTransaction, RowsPlace, xid_text};
+use crate::assembly::{Gtid, Item, OpenTransaction, RowsPlace};
 use crate::checkpoint::OpenXa;
 use crate::format::Transaction;
 use crate::instance::{Instance, TableState};
-use crate::io::{Command, Failure, FailureKind, IncidentCode, Input, Now, Output, Skip, Until};
+use crate::io::{Cause, Command, Failure, FailureKind, IncidentCode, Input, Now, Output, Skip, Until};
 use crate::progress::{End, XaChange, add_gtid};
 use crate::publishing::Publishing;
 use crate::route::Route;
+
+/// Largest event accepted out of a payload: `max_allowed_packet` is at most 1 GiB.
+pub(crate) const MAX_EVENT: usize = (1 << 30) + 4096;
 
 /// What to do after an event.
 enum Flow {
@@ -61,18 +64,21 @@ impl Instance {
         self.totals.events += 1;
         self.totals.bytes += raw.len() as u64;
         let stream = Arc::clone(&self.stream);
-        let (header, event) = match stream.parse(raw) {
+        let (header, event) = match stream.parse_verified(raw) {
             Ok(parsed) => parsed,
             Err(e) => return self.undecodable(raw, &e, now, out),
         };
         let before = self.read.file_pos.pos;
+        self.event_start = before;
         self.track_position(&header);
         let flow = match event {
-            Event::FormatDescription(fde) => {
-                Arc::make_mut(&mut self.stream).set_format(fde);
-                self.tables.clear();
-                Flow::Next
-            }
+            Event::FormatDescription(_) => match Arc::make_mut(&mut self.stream).parse(raw) {
+                Ok(_) => {
+                    self.tables.clear();
+                    Flow::Next
+                }
+                Err(e) => self.undecodable(raw, &e, now, out),
+            },
             Event::Rotate { pos, file, .. } => {
                 self.read.file_pos = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
                 Flow::Next
@@ -112,7 +118,7 @@ impl Instance {
     /// `log_pos` is 32 bits wide and wraps in files beyond 4 GiB; artificial events carry 0.
     fn track_position(&mut self, header: &EventHeader) {
         let low = u64::from(header.log_pos);
-        if low == 0 || header.is_artificial() {
+        if low == 0 || header.artificial() {
             return;
         }
         let pos = &mut self.read.file_pos.pos;
@@ -125,7 +131,7 @@ impl Instance {
 
     fn on_payload(&mut self, payload: &binlog::payload::TransactionPayload<'_>, now: Now, out: &mut Output) -> Flow {
         // The payload is one whole transaction: if it has to be taken up again, it starts anew.
-        let mut events = match payload.events() {
+        let mut events = match payload.events(MAX_EVENT) {
             Ok(events) => events,
             Err(e) => return self.halt_permanent(format!("compressed transaction: {e}"), now, out),
         };
@@ -166,31 +172,39 @@ impl Instance {
         match event {
             Event::Gtid(g) => {
                 let gtid = Gtid::MySql { uuid: g.uuid, tag: g.tag.to_string(), gno: g.gno };
-                self.begin(header, Some(gtid), g.immediate_commit_us);
+                self.begin(header, Some(gtid), g.immediate_commit_micros);
             }
-            Event::AnonymousGtid(g) => self.begin(header, None, g.immediate_commit_us),
+            Event::AnonymousGtid(g) => self.begin(header, None, g.immediate_commit_micros),
             Event::MariaGtid(g) => {
-                let gtid = Gtid::MariaDb { domain: g.domain, server: g.server_id, sequence: g.sequence };
-                self.begin(header, Some(gtid), None);
+                let gtid = Gtid::MariaDb { domain: g.domain, server: g.server, sequence: g.sequence };
+                self.begin(header, Some(gtid), 0);
                 if let Some(open) = self.open.as_mut() {
-                    open.begun = !g.is_standalone();
+                    open.begun = !g.standalone();
                 }
             }
-            Event::Query(q) => return self.on_query(header, q, now, out),
-            Event::TableMap(map) => return self.on_table_map(map, raw, now, out),
-            Event::Rows(rows) => return self.on_rows(header, rows, raw, inner, now, out),
-            Event::Xid(xid) => return self.commit(header, Some(*xid), XaChange::None, now, out),
+            Event::Query(q) => return self.on_query(header, q, out),
+            Event::TableMap(map) => return self.on_table_map(map, now, out),
+            Event::Rows(rows) => return self.on_rows(header, (rows.table_id, rows.kind), raw, inner, now, out),
+            Event::CompressedRows(rows) => return self.on_rows(header, (rows.table_id(), rows.kind()), raw, inner, now, out),
+            Event::CompressedQuery(q) => {
+                let mut sql = Vec::new();
+                return match binlog::mariadb::uncompress(q.sql, MAX_EVENT, &mut sql) {
+                    Ok(()) => self.on_query(header, &Query { sql: &sql, ..*q }, out),
+                    Err(e) => self.halt_permanent(format!("compressed statement: {e}"), now, out),
+                };
+            }
+            Event::Xid(xid) => return self.commit(header, Some(*xid), XaChange::None),
             Event::XaPrepare(x) => {
-                let xid = xid_text(x.gtrid, x.bqual, x.format_id);
+                let xid = x.xid.to_sql();
                 if x.one_phase {
-                    return self.commit(header, None, XaChange::None, now, out);
+                    return self.commit(header, None, XaChange::None);
                 }
-                return self.prepare(&xid, now, out);
+                return self.prepare(&xid);
             }
-            Event::Incident { code, message } => {
+            Event::Incident(incident) => {
                 let message = format!(
-                    "the server reports incident {code} ({}): changes may be missing from its log",
-                    String::from_utf8_lossy(message)
+                    "the server reports incident {} ({}): changes may be missing from its log",
+                    incident.code, incident.message
                 );
                 self.incident(IncidentCode::ServerIncident, "", message, out);
             }
@@ -215,12 +229,12 @@ impl Instance {
         }
     }
 
-    fn begin(&mut self, header: &EventHeader, gtid: Option<Gtid>, commit_us: Option<u64>) {
+    fn begin(&mut self, header: &EventHeader, gtid: Option<Gtid>, commit_us: u64) {
         let size = u64::from(header.event_size);
         let start = self.read.file_pos.pos.saturating_sub(size);
         self.open = Some(OpenTransaction {
             gtid,
-            commit_us: commit_us.filter(|us| *us != 0),
+            commit_us: Some(commit_us).filter(|us| *us != 0),
             server_id: header.server_id,
             start: FilePos { file: self.read.file_pos.file.clone(), pos: start },
             stream: Arc::clone(&self.stream),
@@ -231,90 +245,97 @@ impl Instance {
     /// The open transaction; a server without GTID events opens it with its first statement or rows.
     fn opened_by(&mut self, header: &EventHeader) -> &mut OpenTransaction {
         if self.open.is_none() {
-            self.begin(header, None, None);
+            self.begin(header, None, 0);
         }
         self.open.get_or_insert_default()
     }
 
-    fn on_query(&mut self, header: &EventHeader, q: &binlog::event::Query<'_>, now: Now, out: &mut Output) -> Flow {
-        let kind = binlog::event::classify_query(q.sql);
+    fn on_query(&mut self, header: &EventHeader, q: &Query<'_>, out: &mut Output) -> Flow {
+        let place = self.place(header, false);
         let open = self.opened_by(header);
         open.thread_id = Some(q.thread_id);
-        match kind {
+        match classify_query(q.sql) {
             QueryKind::Begin => open.begun = true,
-            QueryKind::Xa(binlog::event::XaStatement::Start(xid)) => {
-                open.begun = true;
-                open.xa = Some(xid);
-            }
-            QueryKind::Xa(binlog::event::XaStatement::End(_)) => {}
-            QueryKind::Xa(binlog::event::XaStatement::Prepare(xid)) => return self.prepare(&xid, now, out),
-            QueryKind::Xa(binlog::event::XaStatement::Commit(xid)) => return self.xa_commit(header, xid, now, out),
-            QueryKind::Xa(binlog::event::XaStatement::Rollback(xid)) => {
+            QueryKind::Xa(XaStatement::Start { .. }) => open.begun = true,
+            QueryKind::Xa(XaStatement::End { .. }) => {}
+            QueryKind::Xa(XaStatement::Prepare { xid }) => return self.prepare(&text(xid)),
+            QueryKind::Xa(XaStatement::Commit { xid, .. }) => return self.xa_commit(header, text(xid), out),
+            QueryKind::Xa(XaStatement::Rollback { xid }) => {
+                let xid = text(xid);
+                open.clear();
                 self.prepared.remove(&xid);
-                if let Some(open) = self.open.as_mut() {
-                    open.clear();
-                }
-                return self.commit(header, None, XaChange::Decided(xid), now, out);
+                return self.commit(header, None, XaChange::Decided(xid));
             }
-            QueryKind::Commit => return self.commit(header, None, XaChange::None, now, out),
+            QueryKind::Commit => return self.commit(header, None, XaChange::None),
             QueryKind::Rollback => {
-                if !open.items.is_empty() {
-                    let message = "a logged transaction was rolled back by the server; its rows are not published".to_string();
-                    self.incident(IncidentCode::RolledBack, "", message, out);
+                let lost = !open.items.is_empty();
+                open.clear();
+                if lost {
+                    let message = "a logged transaction was rolled back by the server; its rows are not published";
+                    self.incident(IncidentCode::RolledBack, "", message.to_string(), out);
+                }
+                return self.commit(header, None, XaChange::None);
+            }
+            QueryKind::Savepoint => open.savepoint(&savepoint_name(q.sql)),
+            QueryKind::RollbackToSavepoint => open.rollback_to(&savepoint_name(q.sql)),
+            QueryKind::Ddl(ddl) => {
+                let database = text(q.schema);
+                let sql = q.charset.decode_to_string(q.sql).unwrap_or_else(|_| text(q.sql));
+                let ends = !open.begun;
+                if !ddl.temporary {
+                    let item = Item::Ddl { database: database.clone(), sql, event: open.events, place };
+                    open.items.push(item);
+                    self.schema_changed(&ddl, &database, out);
                 }
                 if let Some(open) = self.open.as_mut() {
-                    open.clear();
+                    open.events += 1;
                 }
-                return self.commit(header, None, XaChange::None, now, out);
-            }
-            QueryKind::Savepoint(name) => open.savepoint(&name),
-            QueryKind::RollbackToSavepoint(name) => open.rollback_to(&name),
-            QueryKind::Ddl { ref tables, .. } => {
-                let database = String::from_utf8_lossy(q.schema).into_owned();
-                let sql = String::from_utf8_lossy(q.sql).into_owned();
-                let named: Vec<(String, String)> = tables
-                    .iter()
-                    .map(|t| (t.database.clone().unwrap_or_else(|| database.clone()), t.table.clone()))
-                    .collect();
-                open.items.push(Item::Ddl { database, sql });
-                let ends = !open.begun;
-                self.schema_changed(named, out);
                 if ends {
-                    return self.commit(header, None, XaChange::None, now, out);
+                    return self.commit(header, None, XaChange::None);
                 }
             }
-            QueryKind::Dml { ref table, .. } => {
+            QueryKind::Dml => {
                 let ends = !open.begun;
-                self.statement_format(q.schema, table.as_ref(), out);
+                self.statement_format(q, out);
                 if ends {
-                    return self.commit(header, None, XaChange::None, now, out);
+                    return self.commit(header, None, XaChange::None);
                 }
             }
             QueryKind::Other => {
                 if !open.begun {
-                    return self.commit(header, None, XaChange::None, now, out);
+                    return self.commit(header, None, XaChange::None);
                 }
             }
         }
         Flow::Next
     }
 
-    /// A change logged as a statement cannot be turned into rows: the table's rows are incomplete from here on.
-    fn statement_format(&mut self, schema: &[u8], table: Option<&binlog::event::TableName>, out: &mut Output) {
-        let Some(table) = table else {
-            let message = "a change was logged as a statement (binlog_format is not ROW); its rows are unknown".to_string();
-            self.incident(IncidentCode::StatementFormat, "", message, out);
-            return;
-        };
-        let database = table.database.clone().unwrap_or_else(|| String::from_utf8_lossy(schema).into_owned());
-        let wanted = self.config.feeds.iter().any(|f| f.rule.tables.matches(&database, &table.table));
-        if wanted {
-            let reason = "a change was logged as a statement; set binlog_format=ROW for every session";
-            self.quarantine(&database, &table.table, self.seq, reason, out);
-        }
+    /// Where the present event stands.
+    fn place(&self, header: &EventHeader, inner: bool) -> RowsPlace {
+        let end_pos = self.read.file_pos.pos;
+        RowsPlace { timestamp: header.timestamp, pos: self.event_start, end_pos, inner }
     }
 
-    fn schema_changed(&mut self, tables: Vec<(String, String)>, out: &mut Output) {
+    /// A change logged as a statement cannot be turned into rows: what it changed is missing from here on.
+    fn statement_format(&mut self, q: &Query<'_>, out: &mut Output) {
+        let database = text(q.schema);
+        let message = format!(
+            "a change in database `{database}` was logged as a statement, so its rows are unknown and were not published; \
+             set binlog_format=ROW for every session"
+        );
+        self.incident(IncidentCode::StatementFormat, &database, message, out);
+    }
+
+    fn schema_changed(&mut self, ddl: &binlog::event::Ddl, database: &str, out: &mut Output) {
+        let table_changes = !matches!(ddl.verb, Verb::Other | Verb::CreateDatabase | Verb::TruncateTable);
+        if !table_changes {
+            return;
+        }
+        let tables: Vec<(String, String)> = ddl
+            .tables
+            .iter()
+            .map(|t| (t.database.clone().unwrap_or_else(|| database.to_string()), t.table.clone()))
+            .collect();
         if tables.is_empty() {
             self.definitions.clear();
         }
@@ -326,8 +347,8 @@ impl Instance {
         }
     }
 
-    fn on_table_map(&mut self, map: &TableMap<'_>, raw: &[u8], now: Now, out: &mut Output) -> Flow {
-        let body = raw.get(binlog::event::HEADER_LEN..).unwrap_or_default();
+    fn on_table_map(&mut self, map: &TableMap<'_>, now: Now, out: &mut Output) -> Flow {
+        let body = map.definition_bytes();
         let known = match self.tables.get(&map.table_id) {
             Some(TableState::Wanted(route)) => route.map == body,
             Some(TableState::Unwanted(b) | TableState::Quarantined(b)) => b == body,
@@ -394,14 +415,13 @@ impl Instance {
     fn on_rows(
         &mut self,
         header: &EventHeader,
-        rows: &binlog::rows::RowsEvent<'_>,
+        (table_id, kind): (u64, binlog::rows::RowsKind),
         raw: &[u8],
         inner: bool,
         now: Now,
         out: &mut Output,
     ) -> Flow {
-        let table_id = rows.table_id;
-        let end_pos = self.read.file_pos.pos;
+        let place = self.place(header, inner);
         let route = match self.tables.get(&table_id) {
             Some(TableState::Wanted(route)) => Some(Arc::clone(route)),
             Some(TableState::Unwanted(_) | TableState::Quarantined(_)) => None,
@@ -411,8 +431,7 @@ impl Instance {
         let Some(open) = self.open.as_mut() else { return Flow::Next };
         match route {
             Some(route) => {
-                let place = RowsPlace { timestamp: header.timestamp, end_pos, inner };
-                if let Err(e) = open.hold_rows(&route, rows.kind.into(), raw, place, self.spills.as_mut()) {
+                if let Err(e) = open.hold_rows(&route, kind.into(), raw, place, self.spills.as_mut()) {
                     let message = format!("a large transaction cannot be kept on disk: {e}");
                     self.end_epoch(message, now, out);
                     return Flow::Halt;
@@ -424,7 +443,7 @@ impl Instance {
         Flow::Next
     }
 
-    fn prepare(&mut self, xid: &str, now: Now, out: &mut Output) -> Flow {
+    fn prepare(&mut self, xid: &str) -> Flow {
         let Some(open) = self.open.take() else { return Flow::Next };
         let gtid = open.gtid.clone();
         let record = OpenXa {
@@ -455,7 +474,7 @@ impl Instance {
         self.after_transaction()
     }
 
-    fn xa_commit(&mut self, header: &EventHeader, xid: String, now: Now, out: &mut Output) -> Flow {
+    fn xa_commit(&mut self, header: &EventHeader, xid: String, out: &mut Output) -> Flow {
         if let Some(prepared) = self.prepared.remove(&xid) {
             if let Some(open) = self.open.as_mut() {
                 open.adopt(prepared);
@@ -464,7 +483,7 @@ impl Instance {
             let message = format!("XA COMMIT {xid}: its PREPARE lies before the start of reading; its rows are not published");
             self.incident(IncidentCode::ServerIncident, "", message, out);
         }
-        self.commit(header, None, XaChange::Decided(xid), now, out)
+        self.commit(header, None, XaChange::Decided(xid))
     }
 
     /// Whether the transaction that just ended lies before the wanted start.
@@ -476,7 +495,7 @@ impl Instance {
         }
     }
 
-    fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange, now: Now, out: &mut Output) -> Flow {
+    fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange) -> Flow {
         let open = match self.open.take() {
             Some(open) => open,
             None => return Flow::Next,
@@ -545,7 +564,8 @@ impl Instance {
     fn last_items(&self, items: &[Item]) -> Vec<Option<usize>> {
         let mut last = vec![None; self.feeds.len()];
         for (i, item) in items.iter().enumerate() {
-            if let Item::Rows { route, op, .. } = item {
+            if let Item::Rows { route, op, .. } = item
+            {
                 for member in route.groups.iter().flat_map(|g| &g.members).filter(|m| m.events.wants(*op)) {
                     last[member.feed] = Some(i);
                 }
@@ -578,8 +598,23 @@ impl Instance {
     }
 
     fn halt_permanent(&mut self, message: String, now: Now, out: &mut Output) -> Flow {
-        self.handle(now, Input::Disconnected(Failure { message, kind: FailureKind::Permanent }), out);
+        let failure = Failure::new(FailureKind::Permanent, Cause::Data, message);
+        self.handle(now, Input::Disconnected(failure), out);
         Flow::Halt
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The name in `SAVEPOINT name` or `ROLLBACK TO name`, which the server writes last and quoted.
+fn savepoint_name(sql: &[u8]) -> String {
+    let sql = text(sql);
+    let sql = sql.trim();
+    match sql.strip_suffix('`').and_then(|s| s.split_once('`')) {
+        Some((_, name)) => name.replace("``", "`"),
+        None => sql.rsplit(char::is_whitespace).next().unwrap_or_default().to_string(),
     }
 }
 

@@ -1,0 +1,106 @@
+//! A server's dump as a source of events, through the watch threads.
+
+use std::time::Duration;
+
+use binlog::gtid::GtidSet;
+use mysql_wire::{ErrorKind, Flavor, ReplicaRequest, ServerInfo, StartPosition};
+use pipeline::io::{Batch, Cause, Failure, FailureKind, Server, Start};
+use watch::{SourceHandle, WatchError, WatchEvent};
+
+use crate::runner::{EventSource, SourceEvent};
+use crate::source::Identity;
+
+/// After this long without an event the server says that it is still there; three times that and the connection counts
+/// as dead.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// One source on the watch threads.
+#[derive(Debug)]
+pub struct Remote {
+    handle: SourceHandle,
+    identity: Identity,
+    flavor: Flavor,
+}
+
+impl Remote {
+    #[must_use]
+    pub fn new(handle: SourceHandle, identity: Identity, flavor: Flavor) -> Self {
+        Remote { handle, identity, flavor }
+    }
+}
+
+/// What to ask the server for: by executed set where one is known, by file and offset otherwise.
+#[must_use]
+pub fn replica_request(identity: &Identity, start: &Start, flavor: Flavor) -> ReplicaRequest {
+    let file_pos = &start.position.file_pos;
+    let from = match &start.position.gtids {
+        GtidSet::MySql(set) if !set.is_empty() && flavor == Flavor::MySql => {
+            StartPosition::MySqlGtid { set: set.encode() }
+        }
+        GtidSet::MariaDb(pos) if !pos.is_empty() && flavor == Flavor::MariaDb => {
+            StartPosition::MariaDbGtid { position: pos.to_string() }
+        }
+        _ => StartPosition::File { file: file_pos.file.clone(), pos: file_pos.pos.max(4) },
+    };
+    ReplicaRequest {
+        server_id: identity.server_id,
+        uuid: identity.uuid.clone(),
+        heartbeat: HEARTBEAT,
+        from,
+        stop_at_end: false,
+    }
+}
+
+/// The identity of a server: its uuid, on MariaDB (which has none) its server id.
+#[must_use]
+pub fn server_of(info: &ServerInfo) -> Server {
+    let uuid = info
+        .server_uuid()
+        .map(str::to_string)
+        .or_else(|| info.server_id().map(|id| format!("server-id-{id}")))
+        .unwrap_or_default();
+    Server { uuid, version: info.version.clone() }
+}
+
+/// How the machine has to take a broken connection.
+#[must_use]
+pub fn failure_of(error: &WatchError) -> Failure {
+    let (kind, cause) = match error.kind() {
+        ErrorKind::Denied => (FailureKind::Permanent, Cause::Denied),
+        ErrorKind::Conflict => (FailureKind::Permanent, Cause::Conflict),
+        ErrorKind::Config => (FailureKind::Permanent, Cause::Data),
+        ErrorKind::Unavailable | ErrorKind::Protocol => (FailureKind::Transient, Cause::Unavailable),
+    };
+    let message = match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    };
+    Failure::new(kind, cause, message)
+}
+
+impl EventSource for Remote {
+    fn connect(&mut self, from: &Start, after: Duration) {
+        self.handle.connect(replica_request(&self.identity, from, self.flavor), after);
+    }
+
+    fn disconnect(&mut self) {
+        self.handle.disconnect();
+    }
+
+    fn receive(&mut self, wait: Duration) -> Option<SourceEvent> {
+        Some(match self.handle.recv(wait)? {
+            WatchEvent::Connected(info) => SourceEvent::Connected(server_of(&info)),
+            WatchEvent::Batch(batch) => SourceEvent::Batch(Batch { buf: batch.buf, events: batch.events }),
+            WatchEvent::Ended => SourceEvent::End,
+            WatchEvent::Disconnected { error, .. } => SourceEvent::Disconnected(failure_of(&error)),
+        })
+    }
+
+    fn recycle(&mut self, batch: Batch) {
+        self.handle.recycle(mysql_wire::EventBatch { buf: batch.buf, events: batch.events });
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.handle.stats().ring_bytes
+    }
+}

@@ -1,0 +1,205 @@
+//! A source as a person names it: a URL, a password from somewhere, an identity on the server.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use mysql_wire::{ConnectOptions, Secret};
+use mysql_wire::url::ServerUrl;
+
+use crate::exit::{CommandResult, Exit};
+
+/// A MySQL or MariaDB server to read from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub url: ServerUrl,
+    pub options: Arc<ConnectOptions>,
+}
+
+/// Environment variable with the password of sources whose URL has none.
+pub const PASSWORD_VARIABLE: &str = "BINLAKE_PASSWORD";
+
+impl Source {
+    /// Reads a URL, the files it names and the password: from the URL, `password_file`, the environment, or a prompt on
+    /// a terminal, in this order.
+    ///
+    /// # Errors
+    /// A URL that cannot be read, a file that is not there.
+    pub fn new(text: &str, password_file: Option<&Path>) -> CommandResult<Source> {
+        let mut url = ServerUrl::parse(text).map_err(|e| {
+            Exit::usage(format!("the source's address cannot be read: {e}"))
+                .hint("write mysql://user@host:3306/?ssl-mode=required; percent-encode special characters in the password")
+        })?;
+        if url.user.is_empty() {
+            return Err(Exit::usage("the source's address names no user").hint("write mysql://user@host:3306/"));
+        }
+        if url.password.is_none() {
+            url.password = Some(find_password(&url, password_file)?);
+        }
+        let options = url
+            .options_with(|path: &Path| {
+                std::fs::read(path).map_err(|e| Exit::new(3, format!("{} cannot be read: {e}", path.display())))
+            })?;
+        Ok(Source { url, options: Arc::new(options) })
+    }
+
+    /// `host:port`, or the host alone on the usual port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        if self.url.port == 3306 { self.url.host.clone() } else { format!("{}:{}", self.url.host, self.url.port) }
+    }
+
+    /// Name of the source when nobody gives one: unique and stable per server address, fit for paths.
+    #[must_use]
+    pub fn default_name(&self) -> String {
+        let mut name: String = format!("{}-{}", self.url.host, self.url.port)
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '_' })
+            .collect();
+        name.make_ascii_lowercase();
+        name
+    }
+}
+
+fn find_password(url: &ServerUrl, file: Option<&Path>) -> CommandResult<Secret> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Exit::new(3, format!("the password file {} cannot be read: {e}", path.display())))?;
+        return Ok(Secret::new(text.trim_end_matches(['\n', '\r'])));
+    }
+    if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
+        return Ok(Secret::new(password));
+    }
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        return prompt(&format!("password of {} at {}: ", url.user, url.host));
+    }
+    Ok(Secret::default())
+}
+
+/// Asks on the terminal, with echo off.
+fn prompt(text: &str) -> CommandResult<Secret> {
+    let failed = |e: std::io::Error| Exit::new(1, format!("the terminal cannot be read: {e}"));
+    let echo = |on: bool| std::process::Command::new("stty").arg(if on { "echo" } else { "-echo" }).status();
+    eprint!("{text}");
+    std::io::stderr().flush().map_err(failed)?;
+    let _ = echo(false);
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    let _ = echo(true);
+    eprintln!();
+    read.map_err(failed)?;
+    Ok(Secret::new(line.trim_end_matches(['\n', '\r'])))
+}
+
+/// How a reader appears to the server. A second reader with the same uuid (MySQL) or server id (MariaDB) ends the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub server_id: u32,
+    pub uuid: String,
+}
+
+impl Identity {
+    /// Random per process: a person looking can never end a production reader.
+    #[must_use]
+    pub fn random() -> Identity {
+        Identity::from_bits(entropy())
+    }
+
+    /// The same for every process that reads this source for the same data folder or cluster.
+    #[must_use]
+    pub fn stable(scope: &str, source: &str) -> Identity {
+        let half = |salt: &str| proto::header::source_id(&format!("{salt}/{scope}/{source}")).to_le_bytes();
+        let mut bits = [0; 32];
+        bits[..8].copy_from_slice(&half("a"));
+        bits[8..16].copy_from_slice(&half("b"));
+        Identity::from_bits(bits)
+    }
+
+    fn from_bits(b: [u8; 32]) -> Identity {
+        // High ids are the least likely to be taken by configured replicas.
+        let server_id = u32::from_le_bytes([b[12], b[13], b[14], b[15]]) | 0x8000_0000;
+        let hex: String = b[..16].iter().map(|x| format!("{x:02x}")).collect();
+        let uuid = format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
+        Identity { server_id, uuid }
+    }
+}
+
+/// Random bytes from the operating system; from the clock and the process where that fails.
+#[must_use]
+pub fn entropy() -> [u8; 32] {
+    use std::io::Read;
+    let mut bytes = [0; 32];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
+    if read.is_err() {
+        let seed = format!("{:?}/{}", std::time::SystemTime::now(), std::process::id());
+        bytes[..8].copy_from_slice(&proto::header::source_id(&seed).to_le_bytes());
+        bytes[8..16].copy_from_slice(&proto::header::source_id(&format!("{seed}/")).to_le_bytes());
+    }
+    bytes
+}
+
+/// Overwrites the passwords of URLs in this process's own command line, as `ps` shows it. Best effort: where the
+/// system has no `/proc`, nothing happens.
+pub fn hide_passwords_in_title() {
+    use std::io::{Seek, SeekFrom};
+    let Ok(line) = std::fs::read("/proc/self/cmdline") else { return };
+    let Some(start) = argument_start() else { return };
+    let Ok(mut memory) = std::fs::OpenOptions::new().write(true).open("/proc/self/mem") else { return };
+    let mut at = 0;
+    for argument in line.split(|b| *b == 0) {
+        if let Some((from, to)) = password_span(argument)
+            && memory.seek(SeekFrom::Start(start + (at + from) as u64)).is_ok()
+        {
+            let _ = memory.write_all(&vec![b'x'; to - from]);
+        }
+        at += argument.len() + 1;
+    }
+}
+
+/// Address of the first argument: field 48 (`arg_start`) of /proc/self/stat, proc(5).
+fn argument_start() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(45)?.parse().ok()
+}
+
+/// Where the password of a `scheme://user:password@host` stands in an argument.
+fn password_span(argument: &[u8]) -> Option<(usize, usize)> {
+    let text = std::str::from_utf8(argument).ok()?;
+    let begin = text.find("://")? + 3;
+    let end = begin + text[begin..].split('?').next()?.rfind('@')?;
+    let colon = begin + text[begin..end].find(':')?;
+    Some((colon + 1, end))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stable_identity_is_stable_and_distinct() {
+        let a = Identity::stable("scope", "s1");
+        assert_eq!(a, Identity::stable("scope", "s1"));
+        assert_ne!(a, Identity::stable("scope", "s2"));
+        assert_ne!(Identity::random(), Identity::random());
+        assert_eq!(a.uuid.len(), 36);
+        assert!(a.server_id >= 0x8000_0000);
+    }
+
+    #[test]
+    fn password_is_found_in_an_argument() {
+        let find = |s: &str| password_span(s.as_bytes()).map(|(a, b)| s[a..b].to_string());
+        assert_eq!(find("mysql://u:p%40w@h:3306/?a=b@c").as_deref(), Some("p%40w"));
+        assert_eq!(find("--source=mysql://u:secret@h/").as_deref(), Some("secret"));
+        assert_eq!(find("mysql://u@h:3306/"), None);
+        assert_eq!(find("tail"), None);
+    }
+
+    #[test]
+    fn a_url_without_user_says_so() {
+        assert_eq!(Source::new("mysql://h/", None).unwrap_err().code, 2);
+        assert_eq!(Source::new("postgres://u@h/", None).unwrap_err().code, 2);
+        assert_eq!(Source::new("mysql://u:p@h/?ssl-ca=/no/such/file", None).unwrap_err().code, 3);
+    }
+}

@@ -1,0 +1,159 @@
+//! Questions to a server in SQL: positions, files, definitions. Blocking, on threads that may wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use binlog::gtid::GtidSet;
+use binlog::position::{FilePos, Position};
+use mysql_wire::{Flavor, QueryResult, StartPosition};
+use pipeline::io::{Cause, Failure, FailureKind};
+use watch::blocking::{Client, Endpoint};
+
+use crate::remote::{HEARTBEAT, failure_of};
+use crate::source::{Identity, Source};
+
+/// Waits for a connection and for each answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A logged-in connection.
+#[derive(Debug)]
+pub struct Sql {
+    client: Client,
+    source: Source,
+}
+
+/// One log file of a server, as `SHOW BINARY LOGS` gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFile {
+    pub name: String,
+    pub size: u64,
+}
+
+impl Sql {
+    /// # Errors
+    /// Host, login or TLS; the message names the address and what to do.
+    pub fn connect(source: &Source) -> Result<Sql, Failure> {
+        let endpoint = Endpoint { host: source.url.host.clone(), port: source.url.port };
+        let client = Client::connect(&endpoint, Arc::clone(&source.options), TIMEOUT).map_err(|e| {
+            let mut failure = failure_of(&e);
+            failure.message = format!("{}: {}", source.address(), failure.message);
+            failure
+        })?;
+        Ok(Sql { client, source: source.clone() })
+    }
+
+    #[must_use]
+    pub fn flavor(&self) -> Flavor {
+        self.client.server().flavor
+    }
+
+    #[must_use]
+    pub fn version(&self) -> String {
+        self.client.server().version.clone()
+    }
+
+    /// # Errors
+    /// The server's answer, or a broken connection.
+    pub fn query(&mut self, sql: &str) -> Result<QueryResult, Failure> {
+        self.client.query(sql).map_err(|e| failure_of(&e))
+    }
+
+    /// First column of the first row; None for NULL or no row, or a variable that this server does not have.
+    pub fn value(&mut self, sql: &str) -> Option<String> {
+        self.query(sql).ok()?.text(0, 0)
+    }
+
+    /// A global variable; None when the server does not have it.
+    pub fn variable(&mut self, name: &str) -> Option<String> {
+        self.value(&format!("SELECT @@GLOBAL.{name}"))
+    }
+
+    /// The end of the log, and the executed set there.
+    ///
+    /// # Errors
+    /// No right (REPLICATION CLIENT), or the log is switched off.
+    pub fn log_end(&mut self) -> Result<Position, Failure> {
+        // The statement was renamed in 8.2 (and differently in MariaDB 10.5.2): probe, newest first.
+        let mut last = None;
+        for statement in ["SHOW BINARY LOG STATUS", "SHOW BINLOG STATUS", "SHOW MASTER STATUS"] {
+            match self.query(statement) {
+                Ok(result) => return self.position_of(&result),
+                Err(e) if e.cause == Cause::Denied => return Err(e),
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::new(FailureKind::Permanent, Cause::Data, "no status statement works")))
+    }
+
+    fn position_of(&mut self, status: &QueryResult) -> Result<Position, Failure> {
+        let (Some(file), Some(pos)) = (status.first("File"), status.first("Position").and_then(|p| p.parse().ok())) else {
+            let message = format!(
+                "{}: the server keeps no binary log (log_bin is OFF): nothing can be read; set log_bin in its \
+                 configuration and restart it",
+                self.source.address()
+            );
+            return Err(Failure::new(FailureKind::Permanent, Cause::Data, message));
+        };
+        let set = match self.flavor() {
+            Flavor::MySql => status.first("Executed_Gtid_Set").unwrap_or_default(),
+            Flavor::MariaDb => self.value("SELECT @@GLOBAL.gtid_binlog_pos").unwrap_or_default(),
+        };
+        Ok(Position { file_pos: FilePos { file, pos }, gtids: self.parse_set(&set)? })
+    }
+
+    fn parse_set(&self, text: &str) -> Result<GtidSet, Failure> {
+        text.parse().map_err(|e| {
+            let message = format!("{}: GTID set of the server: {e}", self.source.address());
+            Failure::new(FailureKind::Permanent, Cause::Data, message)
+        })
+    }
+
+    /// All log files, oldest first.
+    ///
+    /// # Errors
+    /// No right, or the log is switched off.
+    pub fn log_files(&mut self) -> Result<Vec<LogFile>, Failure> {
+        let result = self.query("SHOW BINARY LOGS")?;
+        let files: Vec<LogFile> = (0..result.rows.len())
+            .filter_map(|i| {
+                let name = result.text(i, 0)?;
+                let size = result.text(i, 1)?.parse().ok()?;
+                Some(LogFile { name, size })
+            })
+            .collect();
+        if files.is_empty() {
+            let message = format!("{}: the server lists no binary log", self.source.address());
+            return Err(Failure::new(FailureKind::Permanent, Cause::Data, message));
+        }
+        Ok(files)
+    }
+
+    /// Reads events from a position until `each` says stop (false) or the log ends; a connection of its own identity.
+    ///
+    /// # Errors
+    /// The server refuses the position, or the connection breaks.
+    pub fn scan(
+        source: &Source,
+        from: &FilePos,
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Failure> {
+        let sql = Sql::connect(source)?;
+        let identity = Identity::random();
+        let request = mysql_wire::ReplicaRequest {
+            server_id: identity.server_id,
+            uuid: identity.uuid,
+            heartbeat: HEARTBEAT,
+            from: StartPosition::File { file: from.file.clone(), pos: from.pos.max(4) },
+            stop_at_end: true,
+        };
+        let mut dump = sql.client.dump(request).map_err(|e| failure_of(&e))?;
+        while let Some(batch) = dump.next_batch().map_err(|e| failure_of(&e))? {
+            for event in batch.iter() {
+                if !each(event) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
