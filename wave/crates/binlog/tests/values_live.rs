@@ -324,7 +324,7 @@ fn check(field: &str, value: Option<&[u8]>, case: &ColumnCase, context: &str) {
         As::Plain | As::Number => {
             let wanted = String::from_utf8(unescape(field)).unwrap();
             let ours = String::from_utf8(value.to_vec()).unwrap();
-            assert!(ours == wanted, "{context}: {:.200} instead of {:.200}", ours, wanted);
+            assert!(ours == wanted, "{context}: {ours:.200} instead of {wanted:.200}");
         }
     }
 }
