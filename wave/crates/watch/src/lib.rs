@@ -32,17 +32,18 @@ mod timers;
 mod verify;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::{Poll, Waker};
 
 pub use backoff::Backoff;
+pub use blocking::Endpoint;
 pub use events::{SourceStats, WatchError, WatchEvent};
 pub use ring::Signal;
-pub use source::{SourceHandle, SourceSpec, Target};
+pub use source::{SourceHandle, SourceSpec};
 
 use inbox::{Command, Inbox};
 use resolve::Resolver;
@@ -61,8 +62,6 @@ pub struct WatchOptions {
     pub turn_bytes: usize,
     /// For the TCP connection, and again for TLS and login together.
     pub connect_timeout: Duration,
-    /// The period of heartbeats asked for in the requests; after three without a byte the connection is given up.
-    pub heartbeat: Duration,
     /// First and last bound of the pause between attempts (drawn evenly below it).
     pub backoff_min: Duration,
     pub backoff_max: Duration,
@@ -79,18 +78,11 @@ impl Default for WatchOptions {
             ring_bytes: 8 << 20,
             turn_bytes: 256 << 10,
             connect_timeout: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(1),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(30),
             receive_buffer: None,
             seed: 0,
         }
-    }
-}
-
-impl WatchOptions {
-    pub(crate) fn read_deadline(&self) -> Duration {
-        self.heartbeat * 3
     }
 }
 
@@ -147,8 +139,9 @@ impl Watch {
             .min_by_key(|(inbox, _)| lock(&inbox.sources).len())
             .expect("start makes at least one thread");
         lock(&inbox.sources).insert(key, source.clone());
-        let handle = SourceHandle { source, inbox: inbox.clone() };
-        handle.connect(spec.target, Duration::ZERO);
+        let server = Mutex::new((spec.endpoint, spec.options));
+        let handle = SourceHandle { source, inbox: inbox.clone(), server };
+        handle.connect(spec.request, Duration::ZERO);
         handle
     }
 }

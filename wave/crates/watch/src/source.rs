@@ -1,23 +1,30 @@
 //! One source as its owner sees it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mysql_wire::{ConnectOptions, EventBatch, ReplicaRequest};
 
+use crate::blocking::Endpoint;
 use crate::events::{SourceStats, WatchEvent};
 use crate::inbox::{Command, Inbox};
 use crate::ring::{Ring, Signal, lock};
 
 /// Where to connect, how, and what to read from there.
 #[derive(Clone, Debug)]
-pub struct Target {
-    /// Name or address; looked up anew for every attempt.
-    pub host: String,
-    pub port: u16,
-    pub options: Arc<ConnectOptions>,
-    pub request: ReplicaRequest,
+pub(crate) struct Target {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) options: Arc<ConnectOptions>,
+    pub(crate) request: ReplicaRequest,
+}
+
+impl Target {
+    /// Silence for longer than this means that the connection is dead; None without heartbeats. Three periods, so that
+    /// one late heartbeat does not end a connection.
+    pub(crate) fn read_deadline(&self) -> Option<Duration> {
+        Some(self.request.heartbeat * 3).filter(|d| !d.is_zero())
+    }
 }
 
 /// A source to watch.
@@ -25,7 +32,11 @@ pub struct Target {
 pub struct SourceSpec {
     /// For logs.
     pub name: String,
-    pub target: Target,
+    /// A host name is looked up anew for every attempt.
+    pub endpoint: Endpoint,
+    pub options: Arc<ConnectOptions>,
+    /// After three of its heartbeat periods without a byte the connection is given up.
+    pub request: ReplicaRequest,
     /// Notified with every event; share one between the sources that one thread serves. None: a signal of its own.
     pub signal: Option<Arc<Signal>>,
 }
@@ -55,6 +66,8 @@ pub(crate) struct Counters {
 pub struct SourceHandle {
     pub(crate) source: Arc<Source>,
     pub(crate) inbox: Arc<Inbox>,
+    /// Where the last attempt went.
+    pub(crate) server: Mutex<(Endpoint, Arc<ConnectOptions>)>,
 }
 
 impl SourceHandle {
@@ -98,12 +111,26 @@ impl SourceHandle {
         self.source.ring.give_back(batch);
     }
 
-    /// Gives up the present connection, if any, and connects to `target` after a pause. Events of the old connection
-    /// that were not taken yet are dropped: the new request must begin where the owner stands.
-    pub fn connect(&self, target: Target, after: Duration) {
+    /// Gives up the present connection, if any, and connects to the same server after a pause. Events of the old
+    /// connection that were not taken yet are dropped: the request must begin where the owner stands.
+    pub fn connect(&self, request: ReplicaRequest, after: Duration) {
+        let (endpoint, options) = lock(&self.server).clone();
         let generation = self.source.ring.next_generation();
         self.source.live.store(generation, Relaxed);
-        self.inbox.send(Command::Connect { source: self.source.clone(), target: Box::new(target), after, generation });
+        let target = Box::new(Target { endpoint, options, request });
+        self.inbox.send(Command::Connect { source: self.source.clone(), target, after, generation });
+    }
+
+    /// [`Self::connect`], from now on to this server.
+    pub fn connect_to(
+        &self,
+        endpoint: Endpoint,
+        options: Arc<ConnectOptions>,
+        request: ReplicaRequest,
+        after: Duration,
+    ) {
+        *lock(&self.server) = (endpoint, options);
+        self.connect(request, after);
     }
 
     /// Gives up the present connection or attempt and drops what was not taken; nothing is reported. [`Self::connect`]

@@ -8,27 +8,32 @@ use std::time::{Duration, Instant};
 use mysql_wire::{ConnectOptions, ErrorKind, ReplicaRequest, StartPosition};
 
 use crate::inbox::Command;
-use crate::{SourceHandle, SourceSpec, Target, Watch, WatchError, WatchEvent, WatchOptions};
+use crate::{Endpoint, SourceHandle, SourceSpec, Watch, WatchError, WatchEvent, WatchOptions};
 
 const LONG: Duration = Duration::from_secs(30);
 
-fn target(host: &str, port: u16) -> Target {
-    Target {
-        host: host.into(),
-        port,
-        options: Arc::new(ConnectOptions::new(host, "u", "secret")),
-        request: ReplicaRequest {
-            server_id: 1,
-            uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
-            heartbeat: Duration::from_secs(1),
-            from: StartPosition::File { file: String::new(), pos: 4 },
-            stop_at_end: false,
-        },
+fn request() -> ReplicaRequest {
+    ReplicaRequest {
+        server_id: 1,
+        uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
+        heartbeat: Duration::from_secs(1),
+        from: StartPosition::File { file: String::new(), pos: 4 },
+        stop_at_end: false,
     }
 }
 
+fn server(host: &str, port: u16) -> (Endpoint, Arc<ConnectOptions>) {
+    (Endpoint { host: host.into(), port }, Arc::new(ConnectOptions::new(host, "u", "secret")))
+}
+
 fn spec(host: &str, port: u16) -> SourceSpec {
-    SourceSpec { name: "s".into(), target: target(host, port), signal: None }
+    let (endpoint, options) = server(host, port);
+    SourceSpec { name: "s".into(), endpoint, options, request: request(), signal: None }
+}
+
+fn connect_to(handle: &SourceHandle, host: &str, port: u16) {
+    let (endpoint, options) = server(host, port);
+    handle.connect_to(endpoint, options, request(), Duration::ZERO);
 }
 
 fn watch() -> Watch {
@@ -61,7 +66,7 @@ fn refused_connection_and_unknown_host_are_named() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.hint().is_some());
 
-    handle.connect(target("no-such-host.invalid", 3306), Duration::ZERO);
+    connect_to(&handle, "no-such-host.invalid", 3306);
     let (error, _) = disconnected(&handle);
     // The time limit ends a lookup whose name server does not answer.
     assert!(matches!(error, WatchError::Resolve { .. } | WatchError::ConnectTimeout { .. }), "{error}");
@@ -76,12 +81,12 @@ fn pauses_grow_and_are_kept() {
     let mut longest = Duration::ZERO;
     for _ in 0..8 {
         longest = longest.max(disconnected(&handle).1);
-        handle.connect(target("127.0.0.1", port), Duration::ZERO);
+        handle.connect(request(), Duration::ZERO);
     }
     assert!(longest > Duration::from_millis(400), "the bound of the eighth pause is 12.8 s, found {longest:?}");
     disconnected(&handle);
     let start = Instant::now();
-    handle.connect(target("127.0.0.1", port), Duration::from_millis(200));
+    handle.connect(request(), Duration::from_millis(200));
     disconnected(&handle);
     assert!(start.elapsed() >= Duration::from_millis(200));
 }
@@ -97,13 +102,13 @@ fn server_that_never_greets_times_out_and_one_that_talks_nonsense_is_refused() {
     assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0, "the connection is closed");
 
     let http = TcpListener::bind("127.0.0.1:0").unwrap();
-    handle.connect(target("127.0.0.1", http.local_addr().unwrap().port()), Duration::ZERO);
+    connect_to(&handle, "127.0.0.1", http.local_addr().unwrap().port());
     let (mut peer, _) = http.accept().unwrap();
     peer.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").unwrap();
     let (error, _) = disconnected(&handle);
     assert!(matches!(error, WatchError::Wire(_)), "{error}");
 
-    handle.connect(target("127.0.0.1", http.local_addr().unwrap().port()), Duration::ZERO);
+    handle.connect(request(), Duration::ZERO);
     drop(http.accept().unwrap());
     let (error, _) = disconnected(&handle);
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -122,7 +127,7 @@ fn panic_is_reported_and_the_thread_goes_on() {
     let (error, _) = disconnected(&handle);
     assert!(matches!(&error, WatchError::Panicked(text) if text == "asked to"), "{error}");
     assert!(idle.try_recv().is_none(), "a source without a connection has lost none");
-    handle.connect(target("127.0.0.1", closed_port()), Duration::ZERO);
+    connect_to(&handle, "127.0.0.1", closed_port());
     assert!(matches!(disconnected(&handle).0, WatchError::Connect { .. }));
 }
 

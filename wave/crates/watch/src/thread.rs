@@ -184,7 +184,8 @@ impl Loop<'_> {
                 if let Some(slot) = self.slots.get_mut(&key)
                     && matches!(slot.phase, Phase::Open(_))
                 {
-                    self.set_deadline(key, Some(Instant::now() + self.options.read_deadline()));
+                    let deadline = slot.target.read_deadline().map(|d| Instant::now() + d);
+                    self.set_deadline(key, deadline);
                     self.enqueue(key);
                 }
             }
@@ -256,8 +257,8 @@ impl Loop<'_> {
             Some(_) => slot.deadline = None,
         }
         let timeout = |step| WatchError::ConnectTimeout {
-            host: slot.target.host.clone(),
-            port: slot.target.port,
+            host: slot.target.endpoint.host.clone(),
+            port: slot.target.endpoint.port,
             after: self.options.connect_timeout,
             step,
         };
@@ -268,7 +269,7 @@ impl Loop<'_> {
             Phase::Connecting { others, .. } if !others.is_empty() => return self.next_address(poll, key),
             Phase::Connecting { .. } => timeout("opening the connection"),
             Phase::Open(connection) if connection.streaming() => {
-                WatchError::Silent { after: self.options.read_deadline() }
+                WatchError::Silent { after: slot.target.read_deadline().unwrap_or_default() }
             }
             Phase::Open(_) => timeout("logging in"),
         };
@@ -280,7 +281,7 @@ impl Loop<'_> {
         slot.phase = Phase::Resolving;
         let (generation, inbox) = (slot.generation, self.inbox.clone());
         let answer = move |result| inbox.send(Command::Resolved { key, generation, result });
-        self.resolver.resolve(&slot.target.host, slot.target.port, Box::new(answer));
+        self.resolver.resolve(&slot.target.endpoint.host, slot.target.endpoint.port, Box::new(answer));
         self.set_deadline(key, Some(Instant::now() + self.options.connect_timeout));
     }
 
@@ -292,7 +293,7 @@ impl Loop<'_> {
         match result {
             Ok(addrs) => self.try_addresses(poll, key, addrs.into(), None),
             Err(reason) => {
-                let host = slot.target.host.clone();
+                let host = slot.target.endpoint.host.clone();
                 self.fail(key, WatchError::Resolve { host, reason });
             }
         }
@@ -369,9 +370,12 @@ impl Loop<'_> {
             slot.backoff.reset();
         }
         let (streaming, has_read) = (connection.streaming(), connection.take_has_read());
-        match turn {
+        let turn = match turn {
+            Ok(turn) => turn,
             Err(error) => return self.fail(key, error),
-            Ok(Turn::Ended) => {
+        };
+        match turn {
+            Turn::Ended => {
                 slot.phase = Phase::Down;
                 slot.deadline = None;
                 slot.not_live();
@@ -379,12 +383,15 @@ impl Loop<'_> {
                 return;
             }
             // Nothing is expected from a socket that is not read; resuming sets a new deadline.
-            Ok(Turn::Paused) => return slot.deadline = None,
-            Ok(Turn::More) => self.enqueue(key),
-            Ok(Turn::Idle) => {}
+            Turn::Paused => return slot.deadline = None,
+            Turn::More | Turn::Idle => {}
         }
         if streaming && (has_read || !was_streaming) {
-            self.set_deadline(key, Some(Instant::now() + self.options.read_deadline()));
+            let deadline = slot.target.read_deadline().map(|d| Instant::now() + d);
+            self.set_deadline(key, deadline);
+        }
+        if turn == Turn::More {
+            self.enqueue(key);
         }
     }
 
@@ -394,7 +401,7 @@ impl Loop<'_> {
         slot.deadline = None;
         slot.not_live();
         let retry_in = slot.backoff.next_pause();
-        let at = HostPort(&slot.target.host, slot.target.port);
+        let at = HostPort(&slot.target.endpoint.host, slot.target.endpoint.port);
         tracing::debug!(source = %slot.source.name, %at, %error, ?retry_in, "connection ended");
         slot.source.ring.push(slot.generation, WatchEvent::Disconnected { error, retry_in });
     }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use binlake_watch as watch;
 use kit::MySql;
 use mysql_wire::{ErrorKind, ReplicaRequest, SslMode, StartPosition, url::ServerUrl};
-use watch::{Signal, SourceHandle, SourceSpec, Target, Watch, WatchError, WatchEvent, WatchOptions};
+use watch::{Endpoint, Signal, SourceHandle, SourceSpec, Watch, WatchError, WatchEvent, WatchOptions};
 
 const LONG: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -19,13 +21,13 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const GTID: [u8; 2] = [33, 34];
 const XID: u8 = 16;
 
-fn target(url: &str, id: usize, tls: bool) -> Target {
+fn spec(url: &str, id: usize, tls: bool) -> SourceSpec {
     let url = ServerUrl::parse(url).unwrap();
     let mut options = url.options();
     options.tls.mode = if tls { SslMode::Required } else { SslMode::Disabled };
-    Target {
-        host: url.host.clone(),
-        port: url.port,
+    SourceSpec {
+        name: format!("s{id}"),
+        endpoint: Endpoint { host: url.host.clone(), port: url.port },
         options: Arc::new(options),
         request: ReplicaRequest {
             server_id: 10_000 + u32::try_from(id).unwrap(),
@@ -34,6 +36,7 @@ fn target(url: &str, id: usize, tls: bool) -> Target {
             from: StartPosition::File { file: String::new(), pos: 4 },
             stop_at_end: false,
         },
+        signal: None,
     }
 }
 
@@ -111,14 +114,13 @@ fn a_blocked_source_does_not_slow_the_others_and_threads_do_not_grow() {
             .sql("CREATE DATABASE w; CREATE TABLE w.t (id INT AUTO_INCREMENT PRIMARY KEY, pad VARCHAR(2000))")
             .unwrap();
     }
-    let options =
-        WatchOptions { threads: Some(2), ring_bytes: 64 << 10, heartbeat: HEARTBEAT, ..WatchOptions::default() };
+    let options = WatchOptions { threads: Some(2), ring_bytes: 64 << 10, ..WatchOptions::default() };
     let watch = Watch::start(options).unwrap();
     let signal = Arc::new(Signal::new());
     let add = |i: usize| {
-        let target = target(&servers[i % 4 / 2].url(), i, i % 2 == 1);
         let signal = if i == BLOCKED { Arc::default() } else { signal.clone() };
-        watch.add(SourceSpec { name: format!("s{i}"), target, signal: Some(signal) })
+        let spec = spec(&servers[i % 4 / 2].url(), i, i % 2 == 1);
+        watch.add(SourceSpec { signal: Some(signal), ..spec })
     };
     let first = add(0);
     while !first.stats().connected {
@@ -259,17 +261,13 @@ fn broken_silent_and_refused_connections_end_with_their_reason() {
     let server = MySql::start().unwrap();
     let proxy = kit::Proxy::to(server.addr()).unwrap();
     let heartbeat = Duration::from_millis(300);
-    let watch = Watch::start(WatchOptions { threads: Some(1), heartbeat, ..WatchOptions::default() }).unwrap();
-    let through_proxy = |from: StartPosition| {
-        let mut target = target(&server.url(), 1, true);
-        target.port = proxy.port();
-        target.request.heartbeat = heartbeat;
-        target.request.from = from;
-        target
-    };
+    let watch = Watch::start(WatchOptions { threads: Some(1), ..WatchOptions::default() }).unwrap();
+    let mut through_proxy = spec(&server.url(), 1, true);
+    through_proxy.endpoint.port = proxy.port();
+    through_proxy.request.heartbeat = heartbeat;
+    let from = |from| ReplicaRequest { from, ..through_proxy.request.clone() };
     server.sql("CREATE DATABASE w; CREATE TABLE w.t (id INT PRIMARY KEY, s VARCHAR(50)); INSERT INTO w.t VALUES (1, 'first row')").unwrap();
-    let start = StartPosition::File { file: String::new(), pos: 4 };
-    let handle = watch.add(SourceSpec { name: "s".into(), target: through_proxy(start), signal: None });
+    let handle = watch.add(through_proxy.clone());
     read_until(&handle, |e| contains(e, "first row"));
 
     // An idle connection lives on its heartbeats.
@@ -289,7 +287,7 @@ fn broken_silent_and_refused_connections_end_with_their_reason() {
     assert_eq!(failure(&handle).kind(), ErrorKind::Unavailable);
     server.sql("INSERT INTO w.t VALUES (2, 'second row')").unwrap();
     assert!(handle.recv(Duration::from_millis(300)).is_none(), "nobody connects before the owner asks");
-    handle.connect(through_proxy(StartPosition::File { file, pos }), Duration::ZERO);
+    handle.connect(from(StartPosition::File { file, pos }), Duration::ZERO);
     let events = read_until(&handle, |e| contains(e, "second row"));
     assert!(!events.iter().any(|e| contains(e, "first row")));
     assert!(events.iter().filter(|e| e[4] == XID).count() <= 1);
@@ -303,14 +301,13 @@ fn broken_silent_and_refused_connections_end_with_their_reason() {
     proxy.resume();
 
     // What the server refuses comes with its reason and kind.
-    let mut wrong = target(&server.url_of("binlake", "wrong-password"), 1, false);
-    wrong.options = Arc::new(mysql_wire::ConnectOptions { user: "binlake".into(), ..(*wrong.options).clone() });
-    handle.connect(wrong, Duration::ZERO);
+    let wrong = spec(&server.url_of("binlake", "wrong-password"), 1, false);
+    handle.connect_to(wrong.endpoint, wrong.options, wrong.request, Duration::ZERO);
     let error = failure(&handle);
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(!error.to_string().contains("wrong-password"));
     let missing = StartPosition::File { file: "binlog.999999".into(), pos: 4 };
-    handle.connect(through_proxy(missing), Duration::ZERO);
+    handle.connect_to(through_proxy.endpoint.clone(), through_proxy.options.clone(), from(missing), Duration::ZERO);
     let error = failure(&handle);
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
 }
@@ -332,11 +329,11 @@ fn large_transactions_pass_a_small_ring_whole_and_the_end_is_reported() {
     let watch =
         Watch::start(WatchOptions { threads: Some(1), ring_bytes: 256 << 10, ..WatchOptions::default() }).unwrap();
     for tls in [false, true] {
-        let mut target = target(&server.url(), 1, tls);
+        let mut spec = spec(&server.url(), 1, tls);
         let file = server.sql("SHOW BINARY LOG STATUS").unwrap().split('\t').next().unwrap().to_owned();
-        target.request.from = StartPosition::File { file, pos: 4 };
-        target.request.stop_at_end = true;
-        let handle = watch.add(SourceSpec { name: "s".into(), target, signal: None });
+        spec.request.from = StartPosition::File { file, pos: 4 };
+        spec.request.stop_at_end = true;
+        let handle = watch.add(spec);
         let (mut bytes, mut largest, mut highest_ring) = (0, 0, 0);
         loop {
             highest_ring = highest_ring.max(handle.stats().ring_bytes);
@@ -360,5 +357,77 @@ fn large_transactions_pass_a_small_ring_whole_and_the_end_is_reported() {
         assert!(handle.stats().paused > Duration::ZERO, "a ring of 256 KiB was too small to never pause");
         assert!(highest_ring < 64 << 20, "bounded by the ring and the largest event, found {highest_ring}");
         assert_eq!(handle.stats().ring_bytes, 0);
+    }
+}
+
+/// The algorithm of checksums as servers of both families write it, also when it changes under a running dump.
+#[test]
+fn checksums_hold_on_both_families_and_over_a_change() {
+    let watch = Watch::start(WatchOptions { threads: Some(1), ..WatchOptions::default() }).unwrap();
+    let check = |server: &kit::Database| {
+        server.sql("CREATE DATABASE w; CREATE TABLE w.t (s VARCHAR(50))").unwrap();
+        let mut spec = spec(&server.url(), 1, false);
+        spec.request.heartbeat = Duration::from_millis(200);
+        let handle = watch.add(spec);
+        for (i, checksum) in ["CRC32", "NONE", "CRC32"].iter().enumerate() {
+            let text = format!("row {i} with {checksum}");
+            server.sql(&format!("SET GLOBAL binlog_checksum = {checksum}; INSERT INTO w.t VALUES ('{text}')")).unwrap();
+            read_until(&handle, |e| contains(e, &text));
+            // Heartbeats have checksums, too.
+            read_until(&handle, |e| e[4] == 27 || e[4] == 41);
+        }
+    };
+    check(&MySql::start().unwrap());
+    check(&kit::MariaDb::start().unwrap());
+}
+
+/// A network that flips one byte of a row: nothing wrong is delivered, and reading again helps.
+#[test]
+fn damaged_event_is_not_delivered() {
+    let server = MySql::start().unwrap();
+    server.sql("CREATE DATABASE w; CREATE TABLE w.t (s VARCHAR(50)); INSERT INTO w.t VALUES ('good row')").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut spec = spec(&server.url(), 1, false);
+    spec.endpoint.port = listener.local_addr().unwrap().port();
+    let address = server.addr();
+    std::thread::spawn(move || {
+        for attempt in 0.. {
+            let (client, upstream) = (listener.accept().unwrap().0, TcpStream::connect(address).unwrap());
+            let (mut from, mut to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || flip(upstream, client, attempt == 0));
+        }
+    });
+    let watch = Watch::start(WatchOptions { threads: Some(1), ..WatchOptions::default() }).unwrap();
+    let handle = watch.add(spec.clone());
+    read_until(&handle, |e| contains(e, "good row"));
+    server.sql("INSERT INTO w.t VALUES ('flip me')").unwrap();
+    let mut seen = Vec::new();
+    let error = loop {
+        match handle.recv(LONG) {
+            Some(WatchEvent::Batch(batch)) => seen.extend(batch.iter().map(<[u8]>::to_vec)),
+            Some(WatchEvent::Disconnected { error, .. }) => break error,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(seen.iter().any(|e| GTID.contains(&e[4])), "what came before is delivered");
+    assert!(!seen.iter().any(|e| contains(e, "flip m") || contains(e, "Flip m")));
+    assert!(
+        matches!(&error, WatchError::Damaged { at, .. } if at.file.starts_with("binlog.0") && at.pos > 4),
+        "{error}"
+    );
+    handle.connect(spec.request, Duration::ZERO);
+    read_until(&handle, |e| contains(e, "flip me"));
+}
+
+fn flip(mut from: TcpStream, mut to: TcpStream, damage: bool) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        if let Some(at) = buffer[..n].windows(7).position(|w| w == b"flip me").filter(|_| damage) {
+            buffer[at] = b'F';
+        }
+        if to.write_all(&buffer[..n]).is_err() {
+            return;
+        }
     }
 }
