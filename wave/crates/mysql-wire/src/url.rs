@@ -128,7 +128,7 @@ impl ServerUrl {
         Ok(())
     }
 
-    /// Options without the files' contents: the caller reads [`Self::files`] into `tls` and `server_public_key`.
+    /// Options without the contents of the files; see [`Self::options_with`].
     pub fn options(&self) -> ConnectOptions {
         ConnectOptions {
             user: self.user.clone(),
