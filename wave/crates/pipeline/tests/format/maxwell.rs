@@ -6,7 +6,7 @@ use binlog::schema::{Column, ColumnType};
 use binlog::temporal::{Date, DateTime, Time, Timestamp};
 
 use crate::log::{Item, visit};
-use crate::tables::{column, key, labelled, row, table, txn};
+use crate::tables::{DIFF, DOCUMENT, column, key, labelled, row, table, txn};
 use crate::{LOG, LOG_FILE};
 
 fn encode(row: &RowView<'_>, options: &Options) -> String {
@@ -201,6 +201,14 @@ fn json_documents() {
         value(json(), Cell::Json(&double(0.000_5))),
         "0.0005000000000000000104083408558608425664715468883514404296875"
     );
+}
+
+#[test]
+fn a_partial_json_update_is_written_in_full() {
+    let (txn, table) = (txn(), table(vec![column("j", ColumnType::Json { length_bytes: 4 }, Charset::Binary)]));
+    let (before, after) = ([Cell::Json(DOCUMENT)], [Cell::JsonDiff(DIFF)]);
+    let message = encode(&row(&txn, &table, Op::Update, &before, &after), &Options::default());
+    assert!(message.ends_with(r#""data":{"j":{"k":2}},"old":{"j":{"k":1}}}"#), "{message}");
 }
 
 #[test]

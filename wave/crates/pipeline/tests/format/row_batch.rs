@@ -13,7 +13,7 @@ use prost::Message;
 use proto::v1::{self, value::Kind};
 
 use crate::log::{Item, visit};
-use crate::tables::{column, key, labelled, row, table, txn};
+use crate::tables::{DIFF, DOCUMENT, column, key, labelled, row, table, txn};
 use crate::{LOG, LOG_FILE};
 
 /// An owned cell, from which a borrowed one and the expected message member are made.
@@ -106,8 +106,6 @@ impl Owned {
             Owned::Absent => return v1::Value { kind: None },
             Owned::Null => Kind::Null(true),
             Owned::Int(v) => Kind::Int(*v),
-            Owned::UInt(v) | Owned::Bit(v) => Kind::Uint(*v),
-            Owned::Year(v) => Kind::Uint(u64::from(*v)),
             Owned::Float(v) => Kind::Float(*v),
             Owned::Double(v) => Kind::Double(*v),
             Owned::Text(v) => Kind::Text(v.clone()),
@@ -119,13 +117,13 @@ impl Owned {
             }
             Owned::Enum(1) => Kind::Text("a".into()),
             Owned::Enum(2) => Kind::Text("b".into()),
-            Owned::Enum(v) => Kind::Uint(u64::from(*v)),
+            Owned::Enum(v) | Owned::Year(v) => Kind::Uint(u64::from(*v)),
             Owned::Set(v @ 0..=7) => {
                 let labels: Vec<_> =
                     ["a", "b", "c"].into_iter().enumerate().filter(|(i, _)| v >> i & 1 == 1).map(|(_, l)| l).collect();
                 Kind::Text(labels.join(","))
             }
-            Owned::Set(v) => Kind::Uint(*v),
+            Owned::Set(v) | Owned::UInt(v) | Owned::Bit(v) => Kind::Uint(*v),
             Owned::Date(d) => Kind::Text(format!("{:04}-{:02}-{:02}", d.year, d.month, d.day)),
             Owned::Time(t) => Kind::Text(format!(
                 "{}{:02}:{:02}:{:02}.{:06}",
@@ -440,6 +438,19 @@ fn printed_for_people() {
          \"gtid\":\"3e11fa47-71ca-11e1-9e33-c80aa9429562:5\",\"position\":\"binlog.000007:4000\",\"seq\":42,\
          \"event\":0,\"row\":0,\"data\":{\"id\":1,\"state\":\"paid\"},\"old\":{\"state\":\"new\"}}\n"
     );
+}
+
+#[test]
+fn a_partial_json_update_is_written_in_full() {
+    let (txn, table) = (txn(), table(vec![column("j", ColumnType::Json { length_bytes: 4 }, Charset::Binary)]));
+    let (before, after) = ([Cell::Json(DOCUMENT)], [Cell::JsonDiff(DIFF)]);
+    let mut bytes = Vec::new();
+    let view = row(&txn, &table, Op::Update, &before, &after);
+    Plan::new(&table, None).encode_row(&view, &mut bytes).unwrap();
+    let text = |values: &[v1::Value]| values[0].kind.clone();
+    let message = v1::Row::decode(&bytes[..]).unwrap();
+    assert_eq!(text(&message.before), Some(Kind::Text("{\"k\": 1}".into())));
+    assert_eq!(text(&message.after), Some(Kind::Text("{\"k\": 2}".into())));
 }
 
 #[test]

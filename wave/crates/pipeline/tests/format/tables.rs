@@ -7,6 +7,12 @@ use binlog::Cell;
 use binlog::charset::Charset;
 use binlog::schema::{Column, ColumnType, SchemaSource, Table};
 
+/// `{"k": 1}` in MySQL's binary form: a small object, one member, its key and its inlined int16.
+pub(crate) const DOCUMENT: &[u8] = &[0, 1, 0, 12, 0, 11, 0, 1, 0, 5, 1, 0, b'k'];
+
+/// Replaces `$.k` by 2.
+pub(crate) const DIFF: &[u8] = &[0, 3, b'$', b'.', b'k', 3, 5, 2, 0];
+
 pub(crate) fn column(name: &str, ty: ColumnType, charset: Charset) -> Column {
     Column {
         name: name.into(),

@@ -5,7 +5,7 @@ use binlog::charset::Charset;
 use binlog::schema::ColumnType;
 
 use crate::log::{Item, visit};
-use crate::tables::{column, key, row, table, txn};
+use crate::tables::{DIFF, DOCUMENT, column, key, row, table, txn};
 use crate::{LOG, LOG_FILE};
 
 fn line(row: &RowView<'_>, style: &Style) -> String {
@@ -63,6 +63,19 @@ fn values_are_cut_and_cannot_drive_the_terminal() {
     );
     let projected = RowView { columns: Some(&[0]), ..view };
     assert_eq!(line(&projected, &Style::default()), "2016-10-21 12:33:37 + d.t id=7\n");
+}
+
+#[test]
+fn a_partial_json_update() {
+    let (txn, table) = (txn(), table(vec![column("j", ColumnType::Json { length_bytes: 4 }, Charset::Binary)]));
+    let (document, absent, diff) = ([Cell::Json(DOCUMENT)], [Cell::Absent], [Cell::JsonDiff(DIFF)]);
+    let whole = RowView { last: false, ..row(&txn, &table, Op::Update, &document, &diff) };
+    assert_eq!(line(&whole, &Style::default()), "2016-10-21 12:33:37 ~ d.t j={\"k\": 1}→{\"k\": 2}\n");
+    let alone = RowView { before: &absent, ..whole };
+    assert_eq!(
+        line(&alone, &Style::default()),
+        "2016-10-21 12:33:37 ~ d.t j=[{\"op\": \"replace\", \"path\": \"$.k\", \"value\": 2}]\n"
+    );
 }
 
 #[test]
