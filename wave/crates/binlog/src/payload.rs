@@ -100,10 +100,12 @@ impl Source<'_> {
                 Ok(!head.is_empty())
             }
             Self::Zstd { decoder, data, done } => {
+                if *done && data.is_empty() {
+                    return Ok(false);
+                }
                 let old = buffer.len();
                 buffer.resize(old + STEP, 0);
-                let (mut read, mut written) = (0, 0);
-                let result = {
+                let (result, read, written) = {
                     let mut input = InBuffer::around(data);
                     let mut output = OutBuffer::around(buffer.get_mut(old..).unwrap_or_default());
                     let mut result = Ok(());
@@ -120,8 +122,7 @@ impl Source<'_> {
                             break;
                         }
                     }
-                    (read, written) = (read + input.pos(), written + output.pos());
-                    result
+                    (result, input.pos(), output.pos())
                 };
                 buffer.truncate(old + written);
                 *data = data.get(read..).unwrap_or_default();
@@ -225,7 +226,7 @@ mod tests {
         // 256 MiB of one event in 8 KiB.
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         let mut head = vec![0; HEADER_LEN];
-        head[9..13].copy_from_slice(&(256 << 20_u32).to_le_bytes());
+        head[9..13].copy_from_slice(&(256_u32 << 20).to_le_bytes());
         std::io::Write::write_all(&mut encoder, &head).unwrap();
         for _ in 0..256 {
             std::io::Write::write_all(&mut encoder, &vec![0; 1 << 20]).unwrap();

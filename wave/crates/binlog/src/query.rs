@@ -178,10 +178,8 @@ fn alter(mut lexer: Lexer<'_>) -> Ddl {
                 let _ = lexer.word("TO") || lexer.word("AS") || lexer.symbol(b'=');
                 tables.extend(lexer.name());
             }
-            Token::Word(w) if w.eq_ignore_ascii_case(b"EXCHANGE") => {
-                if lexer.word("PARTITION") {
-                    tables.extend(lexer.name_after("TABLE"));
-                }
+            Token::Word(w) if w.eq_ignore_ascii_case(b"EXCHANGE") && lexer.word("PARTITION") => {
+                tables.extend(lexer.name_after("TABLE"));
             }
             _ => {}
         }

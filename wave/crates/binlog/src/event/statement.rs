@@ -44,6 +44,7 @@ impl<'a> Query<'a> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Head {
     thread_id: u32,
     exec_time: u32,

@@ -173,15 +173,13 @@ impl MySqlGtidSet {
 
 /// Adds one interval to a normalized list.
 fn insert(list: &mut Vec<Interval>, new: Interval) {
-    if let Some(last) = list.last_mut() {
-        if new.first > last.last {
-            if new.first == last.last + 1 {
-                last.last = new.last;
-            } else {
-                list.push(new);
-            }
-            return;
+    if let Some(last) = list.last_mut().filter(|last| new.first > last.last) {
+        if new.first == last.last + 1 {
+            last.last = new.last;
+        } else {
+            list.push(new);
         }
+        return;
     }
     // Those from `from` up to `to` touch the new one.
     let from = list.partition_point(|i| i.last.saturating_add(1) < new.first);
