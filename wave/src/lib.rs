@@ -1,1 +1,18 @@
-//! placeholder while the crate is written
+//! The data plane: runs instances, and the commands that people run them with.
+//!
+//! [`runner`] is the thread around one instance machine; [`remote`] and [`files`] feed it, [`coordinator`] and
+//! [`questions`] answer it, [`status`] shows it. [`tail`], [`check`], [`up`] and [`read`] are the commands.
+
+pub mod coordinator;
+pub mod exit;
+pub mod files;
+pub mod position;
+pub mod questions;
+pub mod remote;
+pub mod runner;
+pub mod signals;
+pub mod source;
+pub mod spills;
+pub mod sql;
+pub mod status;
+pub mod tail;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use binlog::event::{Event, QueryKind, StreamState, classify_query};
+use binlog::event::{Ddl, Event, QueryKind, StreamState, classify_query};
 use binlog::position::{FilePos, Position};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{HistoryEntry, SchemaHistory, SourceId};
@@ -308,7 +308,7 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
 
 /// The tables that a DDL statement names, with their databases; None when it may concern any.
 #[must_use]
-pub fn named_tables(ddl: &binlog::event::Ddl, database: &str) -> Option<Vec<(String, String)>> {
+pub fn named_tables(ddl: &Ddl, database: &str) -> Option<Vec<(String, String)>> {
     let tables: Vec<(String, String)> = ddl
         .tables
         .iter()

@@ -1,14 +1,16 @@
 //! A server's dump as a source of events, through the watch threads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use binlog::gtid::GtidSet;
 use mysql_wire::{ErrorKind, Flavor, ReplicaRequest, ServerInfo, StartPosition};
 use pipeline::io::{Batch, Cause, Failure, FailureKind, Server, Start};
-use watch::{SourceHandle, WatchError, WatchEvent};
+use watch::blocking::BlockingError;
+use watch::{SourceHandle, SourceSpec, Watch, WatchError, WatchEvent};
 
 use crate::runner::{EventSource, SourceEvent};
-use crate::source::Identity;
+use crate::source::{Identity, Source};
 
 /// After this long without an event the server says that it is still there; three times that and the connection counts
 /// as dead.
@@ -17,15 +19,19 @@ pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// One source on the watch threads.
 #[derive(Debug)]
 pub struct Remote {
-    handle: SourceHandle,
+    watch: Arc<Watch>,
+    /// Made by the first connect.
+    handle: Option<SourceHandle>,
+    name: String,
+    source: Source,
     identity: Identity,
     flavor: Flavor,
 }
 
 impl Remote {
     #[must_use]
-    pub fn new(handle: SourceHandle, identity: Identity, flavor: Flavor) -> Self {
-        Remote { handle, identity, flavor }
+    pub fn new(watch: Arc<Watch>, name: &str, source: Source, identity: Identity, flavor: Flavor) -> Self {
+        Remote { watch, handle: None, name: name.to_string(), source, identity, flavor }
     }
 }
 
@@ -65,30 +71,66 @@ pub fn server_of(info: &ServerInfo) -> Server {
 /// How the machine has to take a broken connection.
 #[must_use]
 pub fn failure_of(error: &WatchError) -> Failure {
-    let (kind, cause) = match error.kind() {
+    failure(error.kind(), error.to_string(), error.hint())
+}
+
+/// The same for a connection that asks questions.
+#[must_use]
+pub fn question_failure(error: &BlockingError) -> Failure {
+    match error {
+        BlockingError::Wire(wire) => failure(wire.kind(), error.to_string(), wire.hint()),
+        BlockingError::Io { .. } => failure(
+            ErrorKind::Unavailable,
+            error.to_string(),
+            Some("check host, port and firewall, and that the server runs and listens there"),
+        ),
+    }
+}
+
+fn failure(kind: ErrorKind, message: String, hint: Option<&str>) -> Failure {
+    let (kind, cause) = match kind {
         ErrorKind::Denied => (FailureKind::Permanent, Cause::Denied),
         ErrorKind::Conflict => (FailureKind::Permanent, Cause::Conflict),
         ErrorKind::Config => (FailureKind::Permanent, Cause::Data),
         ErrorKind::Unavailable | ErrorKind::Protocol => (FailureKind::Transient, Cause::Unavailable),
     };
-    let message = match error.hint() {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
+    let message = match hint {
+        Some(hint) => format!("{message}; {hint}"),
+        None => message,
     };
     Failure::new(kind, cause, message)
 }
 
 impl EventSource for Remote {
     fn connect(&mut self, from: &Start, after: Duration) {
-        self.handle.connect(replica_request(&self.identity, from, self.flavor), after);
+        let request = replica_request(&self.identity, from, self.flavor);
+        match &self.handle {
+            Some(handle) => handle.connect(request, after),
+            None => {
+                let spec = SourceSpec {
+                    name: self.name.clone(),
+                    endpoint: self.source.endpoint(),
+                    options: Arc::clone(&self.source.options),
+                    request,
+                    signal: None,
+                };
+                self.handle = Some(self.watch.add(spec));
+            }
+        }
     }
 
     fn disconnect(&mut self) {
-        self.handle.disconnect();
+        if let Some(handle) = &self.handle {
+            handle.disconnect();
+        }
     }
 
     fn receive(&mut self, wait: Duration) -> Option<SourceEvent> {
-        Some(match self.handle.recv(wait)? {
+        let Some(handle) = &self.handle else {
+            std::thread::sleep(wait);
+            return None;
+        };
+        Some(match handle.recv(wait)? {
             WatchEvent::Connected(info) => SourceEvent::Connected(server_of(&info)),
             WatchEvent::Batch(batch) => SourceEvent::Batch(Batch { buf: batch.buf, events: batch.events }),
             WatchEvent::Ended => SourceEvent::End,
@@ -97,10 +139,12 @@ impl EventSource for Remote {
     }
 
     fn recycle(&mut self, batch: Batch) {
-        self.handle.recycle(mysql_wire::EventBatch { buf: batch.buf, events: batch.events });
+        if let Some(handle) = &self.handle {
+            handle.recycle(mysql_wire::EventBatch { buf: batch.buf, events: batch.events });
+        }
     }
 
     fn queued_bytes(&self) -> usize {
-        self.handle.stats().ring_bytes
+        self.handle.as_ref().map_or(0, |h| h.stats().ring_bytes)
     }
 }

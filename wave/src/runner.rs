@@ -129,6 +129,7 @@ impl Runner {
             last_tick: Duration::ZERO,
             stop: flag,
             stop_told: false,
+            closed: false,
         };
         let thread = thread::Builder::new()
             .name(format!("source {name}"))
@@ -181,6 +182,8 @@ struct Loop {
     last_tick: Duration,
     stop: Arc<AtomicBool>,
     stop_told: bool,
+    /// The reader of the output has gone away (a closed pipe): nothing more is wanted.
+    closed: bool,
 }
 
 /// Waits of the loop: short while an answer or a report is due, long when nothing is.
@@ -221,6 +224,9 @@ impl Loop {
             if let Some(ended) = self.run_commands() {
                 self.update_status();
                 return ended;
+            }
+            if self.closed {
+                return Ended::Done;
             }
             if !moved {
                 self.wait();
@@ -305,6 +311,10 @@ impl Loop {
                 }
                 Err(DeliveryError::Topic { topic, reason }) => Outcome::Feed(format!("topic {topic}: {reason}")),
                 Err(e @ DeliveryError::TooLarge { .. }) => Outcome::Feed(e.to_string()),
+                Err(DeliveryError::Closed) => {
+                    self.closed = true;
+                    return;
+                }
                 Err(e) => Outcome::Unknown(e.to_string()),
             };
             self.feed(Input::Report { token, outcome });

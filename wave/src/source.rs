@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mysql_wire::{ConnectOptions, Secret};
 use mysql_wire::url::ServerUrl;
+use watch::blocking::Endpoint;
 
 use crate::exit::{CommandResult, Exit};
 
@@ -47,6 +48,11 @@ impl Source {
     #[must_use]
     pub fn address(&self) -> String {
         if self.url.port == 3306 { self.url.host.clone() } else { format!("{}:{}", self.url.host, self.url.port) }
+    }
+
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { host: self.url.host.clone(), port: self.url.port }
     }
 
     /// Name of the source when nobody gives one: unique and stable per server address, fit for paths.

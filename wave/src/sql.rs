@@ -7,9 +7,9 @@ use binlog::gtid::GtidSet;
 use binlog::position::{FilePos, Position};
 use mysql_wire::{Flavor, QueryResult, StartPosition};
 use pipeline::io::{Cause, Failure, FailureKind};
-use watch::blocking::{Client, Endpoint};
+use watch::blocking::Client;
 
-use crate::remote::{HEARTBEAT, failure_of};
+use crate::remote::{HEARTBEAT, question_failure};
 use crate::source::{Identity, Source};
 
 /// Waits for a connection and for each answer.
@@ -33,9 +33,8 @@ impl Sql {
     /// # Errors
     /// Host, login or TLS; the message names the address and what to do.
     pub fn connect(source: &Source) -> Result<Sql, Failure> {
-        let endpoint = Endpoint { host: source.url.host.clone(), port: source.url.port };
-        let client = Client::connect(&endpoint, Arc::clone(&source.options), TIMEOUT).map_err(|e| {
-            let mut failure = failure_of(&e);
+        let client = Client::connect(&source.endpoint(), Arc::clone(&source.options), TIMEOUT).map_err(|e| {
+            let mut failure = question_failure(&e);
             failure.message = format!("{}: {}", source.address(), failure.message);
             failure
         })?;
@@ -44,18 +43,18 @@ impl Sql {
 
     #[must_use]
     pub fn flavor(&self) -> Flavor {
-        self.client.server().flavor
+        self.client.info().flavor
     }
 
     #[must_use]
     pub fn version(&self) -> String {
-        self.client.server().version.clone()
+        self.client.info().version.clone()
     }
 
     /// # Errors
     /// The server's answer, or a broken connection.
     pub fn query(&mut self, sql: &str) -> Result<QueryResult, Failure> {
-        self.client.query(sql).map_err(|e| failure_of(&e))
+        self.client.query(sql).map_err(|e| question_failure(&e))
     }
 
     /// First column of the first row; None for NULL or no row, or a variable that this server does not have.
@@ -146,13 +145,13 @@ impl Sql {
             from: StartPosition::File { file: from.file.clone(), pos: from.pos.max(4) },
             stop_at_end: true,
         };
-        let mut dump = sql.client.dump(request).map_err(|e| failure_of(&e))?;
-        while let Some(batch) = dump.next_batch().map_err(|e| failure_of(&e))? {
-            for event in batch.iter() {
-                if !each(event) {
-                    return Ok(());
-                }
+        let mut dump = sql.client.dump_batches(request).map_err(|e| question_failure(&e))?;
+        while let Some(batch) = dump.next() {
+            let batch = batch.map_err(|e| question_failure(&e))?;
+            if !batch.iter().all(&mut each) {
+                return Ok(());
             }
+            dump.recycle(batch);
         }
         Ok(())
     }

@@ -1,0 +1,274 @@
+//! `binlake tail`: streams one source, or binary log files, to standard output. Keeps no state.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use coord::{Change, CoordError, Coordination, Fence, Snapshot, SourceId, Taken, Write};
+use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
+use pipeline::format::{maxwell_json, text};
+use pipeline::instance::{InstanceConfig, Limits};
+use pipeline::io::{Ended, FailureKind, Incident, IncidentCode};
+use pipeline::rule::{Columns, EventKinds, Rule, RuleError, TablePatterns};
+use publish::TopicSpec;
+use publish::file::{FilePublisher, Framing};
+use watch::{Watch, WatchOptions};
+
+use crate::exit::{CommandResult, Exit};
+use crate::files::Files;
+use crate::position::{From, Until};
+use crate::questions::{FileQuestions, ServerQuestions};
+use crate::remote::Remote;
+use crate::runner::{EventSource, Parts, Runner, SourceQuestions};
+use crate::source::{Identity, Source};
+use crate::spills::DiskSpills;
+use crate::sql::Sql;
+use crate::status::{SourceStatus, StatusCell};
+
+/// Formats of `tail`, by name.
+pub const FORMATS: [&str; 4] = ["text", "maxwell-json", "binlake", "none"];
+
+/// Options of `tail`, as the command line gives them.
+#[derive(Clone, Debug, Default)]
+pub struct TailOptions {
+    pub source: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
+    pub tables: String,
+    pub events: Option<String>,
+    pub columns: Vec<String>,
+    pub format: Option<String>,
+    pub from: Option<String>,
+    pub until: Option<String>,
+    pub limit: Option<u64>,
+    pub stats: bool,
+}
+
+/// Reads a format's name; None is the default for what stdout is.
+///
+/// # Errors
+/// A name that is not built, with the list of those that are.
+pub fn parse_format(name: Option<&str>, terminal: bool) -> CommandResult<Format> {
+    let style = || text::Style { color: terminal && std::env::var_os("NO_COLOR").is_none(), ..text::Style::default() };
+    Ok(match name {
+        None if terminal => Format::Text(style()),
+        None | Some("maxwell-json") => Format::MaxwellJson(maxwell_json::Options::default()),
+        Some("text") => Format::Text(style()),
+        Some("binlake") => Format::Binlake,
+        Some("none") => Format::None,
+        Some(other) => {
+            return Err(Exit::usage(format!("--format {other}: not built; formats are {}", FORMATS.join(", "))));
+        }
+    })
+}
+
+/// Builds a rule from the options that `tail` and `up` share.
+///
+/// # Errors
+/// A pattern, event kind or column list that cannot be read.
+pub fn parse_rule(tables: &str, events: Option<&str>, columns: &[String]) -> CommandResult<Rule> {
+    let usage = |option: &str, e: &RuleError| Exit::usage(format!("{option} {e}"));
+    Ok(Rule {
+        tables: TablePatterns::parse(tables).map_err(|e| usage("--tables", &e))?,
+        events: match events {
+            Some(list) => EventKinds::parse(list).map_err(|e| usage("--events", &e))?,
+            None => EventKinds::default(),
+        },
+        columns: Columns::new(columns).map_err(|e| usage("--columns", &e))?,
+    })
+}
+
+/// Runs the command until its end, or until `stop` is set.
+///
+/// # Errors
+/// With the exit code of the cause.
+pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
+    let terminal = std::io::stdout().is_terminal();
+    let format = parse_format(options.format.as_deref(), terminal)?;
+    let rule = parse_rule(&options.tables, options.events.as_deref(), &options.columns)?;
+    let from = options.from.as_deref().map(|f| From::parse("--from", f)).transpose()?.unwrap_or(From::Now);
+    let until = options.until.as_deref().map(|u| Until::parse("--until", u)).transpose()?;
+    let stats = options.stats || matches!(format, Format::None);
+    let framing = if matches!(format, Format::Binlake) { Framing::Delimited } else { Framing::Lines };
+    let opened = if options.files.is_empty() { open_server(options, from, until)? } else { open_files(options, from, until)? };
+    let config = InstanceConfig {
+        source: opened.name.clone(),
+        feeds: vec![FeedSpec {
+            name: "stdout".into(),
+            rule,
+            format,
+            order: Order::Source,
+            max_record_bytes: MAX_RECORD_BYTES,
+        }],
+        limits: Limits::default(),
+        headers: false,
+        until: opened.until,
+        limit: options.limit,
+        definitions: opened.definitions,
+    };
+    let status = StatusCell::new(&opened.name, &opened.name, "stdout", None);
+    let parts = Parts {
+        config,
+        topics: vec![TopicSpec { name: "stdout".into(), create_partitions: Some(1) }],
+        source: opened.source,
+        publisher: Box::new(FilePublisher::stdout(framing)),
+        coordination: Box::new(NoCoordination),
+        questions: opened.questions,
+        spills: Box::new(DiskSpills::new(std::env::temp_dir())),
+        status: status.clone(),
+        on_incident: Box::new(|incident| show_incident(incident)),
+    };
+    let started = Instant::now();
+    let runner = Runner::start(parts)?;
+    let mut asked = false;
+    while !runner.is_finished() {
+        if stop.load(Ordering::Relaxed) && !asked {
+            asked = true;
+            runner.stop();
+        }
+        std::thread::sleep(Duration::from_millis(if stats { 2 } else { 20 }));
+    }
+    let ended = runner.join();
+    let end = status.get();
+    if stats {
+        print_stats(&end, started.elapsed());
+    }
+    match ended {
+        Ended::Done => {
+            if asked {
+                eprintln!("stopped; resume with --from {}", resume_position(&end));
+            }
+            Ok(())
+        }
+        Ended::Failed(failure) if failure.kind == FailureKind::Fenced => {
+            Err(Exit::from(failure).hint("another reader with the same identity took over"))
+        }
+        Ended::Failed(failure) => Err(failure.into()),
+    }
+}
+
+/// What to give `--from` to go on after everything that was printed.
+fn resume_position(status: &SourceStatus) -> String {
+    if status.gtid_set.is_empty() { status.settled.clone() } else { format!("gtid:{}", status.gtid_set.replace('\n', "")) }
+}
+
+fn print_stats(end: &SourceStatus, elapsed: Duration) {
+    let seconds = elapsed.as_secs_f64().max(1e-9);
+    eprintln!(
+        "rows={} transactions={} bytes={} seconds={seconds:.3} rows/s={:.0} MB/s={:.1}",
+        end.rows,
+        end.transactions,
+        end.bytes,
+        end.rows as f64 / seconds,
+        end.bytes as f64 / 1e6 / seconds,
+    );
+}
+
+fn show_incident(incident: &Incident) {
+    // The end of the command says these itself.
+    if incident.code == IncidentCode::SourceFailed {
+        return;
+    }
+    let subject = if incident.subject.is_empty() { String::new() } else { format!("{}: ", incident.subject) };
+    eprintln!("binlake: {}: {subject}{} (at {})", incident.code.name(), incident.message, incident.at);
+}
+
+struct Opened {
+    name: String,
+    source: Box<dyn EventSource>,
+    questions: Arc<dyn SourceQuestions>,
+    until: Option<pipeline::io::Until>,
+    definitions: bool,
+}
+
+fn open_files(options: &TailOptions, from: From, until: Option<Until>) -> CommandResult<Opened> {
+    if options.source.is_some() {
+        return Err(Exit::usage("--file and --source exclude each other"));
+    }
+    let until = match until {
+        None | Some(Until::Now) => None,
+        Some(Until::Gtid(set)) => Some(pipeline::io::Until::Gtids(set)),
+        Some(Until::File(pos)) => Some(pipeline::io::Until::Position(pos)),
+        Some(Until::Time(us)) => Some(pipeline::io::Until::Time(us)),
+    };
+    Ok(Opened {
+        name: "files".into(),
+        source: Box::new(Files::new(&options.files)?),
+        questions: Arc::new(FileQuestions { from }),
+        until,
+        definitions: false,
+    })
+}
+
+fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> CommandResult<Opened> {
+    let Some(url) = &options.source else {
+        return Err(Exit::usage("nothing to read: give --source mysql://user@host:3306/ or --file PATH"));
+    };
+    let source = Source::new(url, options.password_file.as_deref())?;
+    // One look first: whoever tails wants to know at once that host, login or log are not right.
+    let mut sql = Sql::connect(&source)?;
+    let end = sql.log_end()?;
+    let format = sql.variable("binlog_format").unwrap_or_default();
+    if !format.eq_ignore_ascii_case("ROW") && !format.is_empty() {
+        return Err(Exit::new(7, format!("{}: binlog_format is {format}: the log holds statements, not rows", source.address()))
+            .hint("SET GLOBAL binlog_format = 'ROW'; sessions that are connected keep the old format until they reconnect"));
+    }
+    let flavor = sql.flavor();
+    let until = match until {
+        None => None,
+        Some(Until::Now) => Some(pipeline::io::Until::Position(end.file_pos)),
+        Some(Until::Gtid(set)) => Some(pipeline::io::Until::Gtids(set)),
+        Some(Until::File(pos)) => Some(pipeline::io::Until::Position(pos)),
+        Some(Until::Time(us)) => Some(pipeline::io::Until::Time(us)),
+    };
+    drop(sql);
+    let name = source.default_name();
+    let watch = Watch::start(WatchOptions { threads: Some(1), ..WatchOptions::default() })
+        .map_err(|e| Exit::new(1, format!("no thread can be started: {e}")))?;
+    Ok(Opened {
+        questions: Arc::new(server_questions(&source, &name, from)?),
+        source: Box::new(Remote::new(Arc::new(watch), &name, source, Identity::random(), flavor)),
+        name,
+        until,
+        definitions: true,
+    })
+}
+
+fn server_questions(source: &Source, name: &str, from: From) -> CommandResult<ServerQuestions> {
+    let id = SourceId::new(name).map_err(|e| Exit::new(1, e.to_string()))?;
+    let history = Box::new(coord::history::memory::MemoryHistory::default());
+    ServerQuestions::new(source.clone(), id, from, history).map_err(|e| Exit::new(1, e.to_string()))
+}
+
+/// `tail` keeps no state: nobody owns, nothing is stored.
+#[derive(Debug)]
+struct NoCoordination;
+
+impl Coordination for NoCoordination {
+    fn take(&mut self, _source: &SourceId, _owner: &str, now_unix_ms: u64) -> Result<Taken, CoordError> {
+        Ok(Taken { epoch: now_unix_ms / 1000, incarnation: now_unix_ms, checkpoint: None, entries: BTreeMap::new() })
+    }
+
+    fn write(&mut self, _fence: &Fence, _batch: &[Write]) -> Result<(), CoordError> {
+        Ok(())
+    }
+
+    fn read(&mut self, _source: &SourceId) -> Result<Option<Snapshot>, CoordError> {
+        Ok(None)
+    }
+
+    fn release(&mut self, _fence: &Fence) -> Result<(), CoordError> {
+        Ok(())
+    }
+
+    fn watch(&mut self, _source: &SourceId) -> Result<(), CoordError> {
+        Ok(())
+    }
+
+    fn poll_changes(&mut self) -> Result<Vec<Change>, CoordError> {
+        Ok(Vec::new())
+    }
+}
