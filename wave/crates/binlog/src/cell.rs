@@ -3,7 +3,7 @@
 use crate::decimal::Decimal;
 use crate::temporal::{Date, DateTime, Time, Timestamp};
 
-/// A value of one column in one row image. At most 24 bytes and `Copy`: a row is a slice of cells, no allocation.
+/// A value of one column in one row image. At most 32 bytes and `Copy`: a row is a slice of cells, no allocation.
 ///
 /// What the bytes alone do not say (signedness is applied already, but charset, fractional digits, labels, declared
 /// length) stands in the [`crate::schema::Column`] of the same index.

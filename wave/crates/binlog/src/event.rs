@@ -9,8 +9,6 @@ mod format;
 mod header;
 mod split;
 mod statement;
-#[cfg(test)]
-mod tests;
 mod transaction;
 
 pub use format::FormatDescription;
@@ -34,7 +32,11 @@ use crate::table_map::TableMap;
 pub enum Event<'a> {
     FormatDescription(FormatDescription),
     /// The log goes on in `file` at `pos`. `fake`: the server says where the stream begins; nothing ends here.
-    Rotate { pos: u64, file: &'a [u8], fake: bool },
+    Rotate {
+        pos: u64,
+        file: &'a [u8],
+        fake: bool,
+    },
     Query(Query<'a>),
     /// MariaDB, `log_bin_compress`: `sql` is still compressed, see [`crate::mariadb::uncompress`].
     CompressedQuery(Query<'a>),
@@ -54,7 +56,10 @@ pub enum Event<'a> {
     TransactionPayload(TransactionPayload<'a>),
     XaPrepare(XaPrepare<'a>),
     /// The server has nothing to send; its position.
-    Heartbeat { file: &'a [u8], pos: u64 },
+    Heartbeat {
+        file: &'a [u8],
+        pos: u64,
+    },
     /// The statement behind the rows events that follow (`binlog_rows_query_log_events`).
     RowsQuery(&'a [u8]),
     /// The same from MariaDB.
@@ -62,23 +67,45 @@ pub enum Event<'a> {
     Incident(Incident),
     /// The server shut down; the next file continues.
     Stop,
-    IntVar { kind: u8, value: u64 },
-    Rand { seed1: u64, seed2: u64 },
+    IntVar {
+        kind: u8,
+        value: u64,
+    },
+    Rand {
+        seed1: u64,
+        seed2: u64,
+    },
     UserVar(UserVar<'a>),
-    BeginLoadQuery { file_id: u32, data: &'a [u8] },
-    AppendBlock { file_id: u32, data: &'a [u8] },
-    DeleteFile { file_id: u32 },
+    BeginLoadQuery {
+        file_id: u32,
+        data: &'a [u8],
+    },
+    AppendBlock {
+        file_id: u32,
+        data: &'a [u8],
+    },
+    DeleteFile {
+        file_id: u32,
+    },
     ExecuteLoadQuery(ExecuteLoadQuery<'a>),
     /// MariaDB: what follows in this file is encrypted; readers of the stream never see more of it.
-    StartEncryption { scheme: u8, key_version: u32 },
+    StartEncryption {
+        scheme: u8,
+        key_version: u32,
+    },
     /// MariaDB: oldest file that crash recovery needs.
-    BinlogCheckpoint { file: &'a [u8] },
+    BinlogCheckpoint {
+        file: &'a [u8],
+    },
     /// Group replication: membership changed.
     ViewChange,
     /// Group replication: certification data of the transaction.
     TransactionContext,
     /// A type that is not known, or one that servers before 5.0 wrote.
-    Unknown { code: u8, ignorable: bool },
+    Unknown {
+        code: u8,
+        ignorable: bool,
+    },
 }
 
 /// What is known about the form of the events of one stream or file.
@@ -120,9 +147,7 @@ impl StreamState {
             Some(format) => checksum::verify(raw, format.checksum)?,
             // The made-up ROTATE at the start of a stream has a trailer if the events of the log have one, which is
             // not known yet.
-            None if header.event_type == EventType::ROTATE => {
-                checksum::verify(raw, ChecksumAlg::Crc32).unwrap_or(raw)
-            }
+            None if header.event_type == EventType::ROTATE => checksum::verify(raw, ChecksumAlg::Crc32).unwrap_or(raw),
             None => raw,
         };
         let event = self.parse_body(&header, raw)?;
@@ -197,9 +222,7 @@ impl StreamState {
             T::MARIA_WRITE_ROWS_COMPRESSED | T::MARIA_UPDATE_ROWS_COMPRESSED | T::MARIA_DELETE_ROWS_COMPRESSED => {
                 Event::CompressedRows(CompressedRows(rows(RowsFormat::V2)?))
             }
-            T::TABLE_MAP => {
-                Event::TableMap(TableMap::parse(body, self.table_id_len(T::TABLE_MAP), self.is_mariadb())?)
-            }
+            T::TABLE_MAP => Event::TableMap(TableMap::parse(body, self.table_id_len(T::TABLE_MAP), self.is_mariadb())?),
             T::QUERY => Event::Query(Query::parse(body)?),
             T::MARIA_QUERY_COMPRESSED => Event::CompressedQuery(Query::parse(body)?),
             T::XID => Event::Xid(r.u64()?),

@@ -128,7 +128,10 @@ impl Source<'_> {
                 *data = data.get(read..).unwrap_or_default();
                 result?;
                 if written == 0 && !*done {
-                    return Err(Error::Malformed { what: "TRANSACTION_PAYLOAD", detail: "ends inside its data".into() });
+                    return Err(Error::Malformed {
+                        what: "TRANSACTION_PAYLOAD",
+                        detail: "ends inside its data".into(),
+                    });
                 }
                 Ok(written > 0)
             }

@@ -225,12 +225,20 @@ impl<'a> RowReader<'_, 'a> {
     /// left empty. False when there is none.
     ///
     /// # Errors
-    /// Images that are truncated or hold impossible values; the reader does not move.
+    /// Images that are truncated or hold impossible values; the reader does not move, the vectors mean nothing.
     #[allow(clippy::should_implement_trait, reason = "it fills vectors of the caller instead of giving a row")]
     pub fn next(&mut self, before: &mut Vec<Cell<'a>>, after: &mut Vec<Cell<'a>>) -> Result<bool> {
-        before.clear();
-        after.clear();
-        self.step::<false>(before, after)
+        self.step(|event, plan, rest| {
+            match event.kind {
+                RowsKind::Insert => before.clear(),
+                _ => image::read(plan, event.columns, false, rest, before)?,
+            }
+            match event.kind {
+                RowsKind::Delete => after.clear(),
+                _ => image::read(plan, event.columns_after, event.partial, rest, after)?,
+            }
+            Ok(())
+        })
     }
 
     /// No row is left.
@@ -244,21 +252,24 @@ impl<'a> RowReader<'_, 'a> {
     /// # Errors
     /// Images that are truncated.
     pub fn skip(&mut self) -> Result<bool> {
-        self.step::<true>(&mut Vec::new(), &mut Vec::new())
+        self.step(|event, plan, rest| {
+            if event.kind != RowsKind::Insert {
+                image::pass(plan, event.columns, false, rest)?;
+            }
+            if event.kind != RowsKind::Delete {
+                image::pass(plan, event.columns_after, event.partial, rest)?;
+            }
+            Ok(())
+        })
     }
 
-    fn step<const SKIP: bool>(&mut self, before: &mut Vec<Cell<'a>>, after: &mut Vec<Cell<'a>>) -> Result<bool> {
+    #[inline]
+    fn step(&mut self, row: impl FnOnce(&RowsEvent<'a>, &Plan, &mut &'a [u8]) -> Result<()>) -> Result<bool> {
         if self.rest.is_empty() {
             return Ok(false);
         }
-        let event = &self.event;
         let mut rest = self.rest;
-        if event.kind != RowsKind::Insert {
-            image::read::<SKIP>(self.plan, event.columns, false, &mut rest, before)?;
-        }
-        if event.kind != RowsKind::Delete {
-            image::read::<SKIP>(self.plan, event.columns_after, event.partial, &mut rest, after)?;
-        }
+        row(&self.event, self.plan, &mut rest)?;
         if rest.len() == self.rest.len() {
             return Err(Error::Malformed { what: "rows event", detail: "rows without any column".into() });
         }

@@ -23,9 +23,14 @@ pub enum ColumnType {
     Float,
     Double,
     /// Precision 1..=65, scale 0..=30.
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     /// Width in bits, 1..=64.
-    Bit { bits: u8 },
+    Bit {
+        bits: u8,
+    },
     Year,
     /// DATE and NEWDATE, 3 bytes.
     Date,
@@ -36,26 +41,54 @@ pub enum ColumnType {
     /// Before 5.6: 4 bytes little-endian.
     TimestampOld,
     /// `fsp` 0..=6 fractional digits, also below.
-    Time { fsp: u8 },
-    DateTime { fsp: u8 },
-    Timestamp { fsp: u8 },
+    Time {
+        fsp: u8,
+    },
+    DateTime {
+        fsp: u8,
+    },
+    Timestamp {
+        fsp: u8,
+    },
     /// CHAR(n)/BINARY(n); `max_bytes` is the maximum byte length, which selects 1 or 2 length bytes.
-    Char { max_bytes: u16 },
-    VarChar { max_bytes: u16 },
+    Char {
+        max_bytes: u16,
+    },
+    VarChar {
+        max_bytes: u16,
+    },
     /// TEXT and BLOB family; number of length bytes 1..=4.
-    Blob { length_bytes: u8 },
+    Blob {
+        length_bytes: u8,
+    },
     /// 1 or 2 bytes.
-    Enum { bytes: u8 },
+    Enum {
+        bytes: u8,
+    },
     /// 1..=8 bytes.
-    Set { bytes: u8 },
-    Json { length_bytes: u8 },
-    Geometry { length_bytes: u8 },
-    Vector { length_bytes: u8 },
+    Set {
+        bytes: u8,
+    },
+    Json {
+        length_bytes: u8,
+    },
+    Geometry {
+        length_bytes: u8,
+    },
+    Vector {
+        length_bytes: u8,
+    },
     /// A type byte that is not known: rows of this table cannot be decoded.
-    Unsupported { code: u8 },
+    Unsupported {
+        code: u8,
+    },
     /// MariaDB COMPRESSED VARCHAR and BLOB columns (type bytes 141, 140).
-    VarCharCompressed { max_bytes: u16 },
-    BlobCompressed { length_bytes: u8 },
+    VarCharCompressed {
+        max_bytes: u16,
+    },
+    BlobCompressed {
+        length_bytes: u8,
+    },
 }
 
 /// One column of a [`Table`].

@@ -184,7 +184,10 @@ fn length_bytes(metadata: &mut Reader<'_>) -> Result<u8> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Collations {
     /// All have `default`, but those listed as (ordinal among these columns, collation).
-    Default { default: u16, others: Vec<(usize, u16)> },
+    Default {
+        default: u16,
+        others: Vec<(usize, u16)>,
+    },
     Each(Vec<u16>),
 }
 
@@ -331,11 +334,7 @@ mod tests {
             3, 9, 9, 9, 0b101,
         ];
         let map = TableMap::parse(&body, 6, false).unwrap();
-        let want = [
-            ColumnType::Long,
-            ColumnType::Unsupported { code: 20 },
-            ColumnType::Unsupported { code: 15 },
-        ];
+        let want = [ColumnType::Long, ColumnType::Unsupported { code: 20 }, ColumnType::Unsupported { code: 15 }];
         assert_eq!(map.column_types().unwrap(), want);
         assert!(map.nullable(0) && !map.nullable(1) && map.nullable(2) && !map.nullable(3));
         for cut in 0..body.len() {

@@ -44,7 +44,10 @@ fn saw(replay: &Replay, names: &[&str]) {
 #[test]
 fn mysql_full_metadata() {
     let replay = check(data!("my97_full.binlog"), text!("my97.txt"), "", ALL, SchemaSource::Log);
-    saw(&replay, &["GTID", "GTID_TAGGED", "PREVIOUS_GTIDS", "XA_PREPARE", "XID", "WRITE_ROWS", "UPDATE_ROWS", "DELETE_ROWS"]);
+    saw(
+        &replay,
+        &["GTID", "GTID_TAGGED", "PREVIOUS_GTIDS", "XA_PREPARE", "XID", "WRITE_ROWS", "UPDATE_ROWS", "DELETE_ROWS"],
+    );
     assert_eq!(replay.gtids.to_string(), text!("my97_full.gtid").trim());
     assert_eq!(replay.rolled_back, 1);
 
@@ -114,7 +117,17 @@ fn mysql_before_metadata() {
 #[test]
 fn mariadb() {
     let replay = check(data!("ma1011_full.binlog"), text!("ma1011.txt"), "", ALL, SchemaSource::Log);
-    saw(&replay, &["MARIA_GTID", "MARIA_GTID_LIST", "MARIA_ANNOTATE_ROWS", "MARIA_BINLOG_CHECKPOINT", "XA_PREPARE", "WRITE_ROWS_V1"]);
+    saw(
+        &replay,
+        &[
+            "MARIA_GTID",
+            "MARIA_GTID_LIST",
+            "MARIA_ANNOTATE_ROWS",
+            "MARIA_BINLOG_CHECKPOINT",
+            "XA_PREPARE",
+            "WRITE_ROWS_V1",
+        ],
+    );
     assert_eq!(replay.gtids.to_string(), text!("ma1011_full.gtid").trim());
     assert_eq!(replay.rolled_back, 1);
     let columns = text!("ma1011.columns");
@@ -268,5 +281,30 @@ proptest::proptest! {
         let size = raw.len() as u32;
         raw[9..13].copy_from_slice(&size.to_le_bytes());
         let _ = Replay::new("").raw(&mut StreamState::default(), &raw);
+    }
+}
+
+/// The lists of the optional metadata go over columns of one kind each; which kinds count as one differs by server.
+#[test]
+fn attributes_reach_their_columns() {
+    for log in [&data!("my97_kinds.binlog")[..], data!("ma1011_kinds.binlog")] {
+        let replay = Replay::new("").file(log).unwrap();
+        let table = &replay.schemas["kinds"];
+        let row = &replay.tables["kinds"][0];
+        let text = |name: &str| {
+            let index = table.columns.iter().position(|c| c.name == name).unwrap();
+            (table.columns[index].sql_type.as_str(), row[index].as_deref().unwrap())
+        };
+        assert_eq!(text("u"), ("int unsigned", "4294967295"));
+        assert_eq!(text("i"), ("int", "-1"));
+        assert_eq!(text("n"), ("decimal(5,2) unsigned", "1.50"));
+        assert_eq!(text("a"), ("varchar(5)", "é"));
+        assert_eq!(text("c"), ("varchar(5)", "é"));
+        assert_eq!(text("d"), ("varchar(5)", "中"));
+        assert_eq!(text("z"), ("varchar(6)", "я"));
+        assert_eq!(text("e"), ("enum('é')", "é"));
+        assert_eq!(text("s"), ("set('中')", "中"));
+        assert_eq!(text("ln"), ("linestring", "NULL"));
+        assert_eq!(text("bl"), ("blob", "NULL"));
     }
 }

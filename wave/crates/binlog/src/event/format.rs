@@ -55,14 +55,7 @@ impl FormatDescription {
                 checksum::verify_format_description(raw)?;
             }
         }
-        Ok(Self {
-            binlog_version,
-            server_version,
-            created,
-            post_header_lengths: lengths.to_vec(),
-            checksum,
-            mariadb,
-        })
+        Ok(Self { binlog_version, server_version, created, post_header_lengths: lengths.to_vec(), checksum, mariadb })
     }
 
     /// Length of the post-header of `event_type`, if the server said it.

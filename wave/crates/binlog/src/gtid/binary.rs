@@ -5,8 +5,8 @@
 //! number of (UUID, tag) pairs between. Then per entry 16 bytes of UUID, in the tagged form the tag's length (serialization
 //! library) and text, the number of intervals, and per interval its first number and the one after its last.
 
-use super::mysql::{Interval, MySqlGtidSet, is_tag};
 use super::MAX_INTERVALS;
+use super::mysql::{Interval, MySqlGtidSet, is_tag};
 use crate::error::{Error, Result};
 use crate::read::Reader;
 

@@ -37,9 +37,7 @@ impl MySqlGtidSet {
 
     /// UUID, tag and intervals, in the order of UUID, then tag.
     pub fn iter(&self) -> impl Iterator<Item = (&Uuid, &str, &[Interval])> + '_ {
-        self.sources
-            .iter()
-            .flat_map(|(uuid, tags)| tags.iter().map(move |(tag, list)| (uuid, &**tag, list.as_slice())))
+        self.sources.iter().flat_map(|(uuid, tags)| tags.iter().map(move |(tag, list)| (uuid, &**tag, list.as_slice())))
     }
 
     #[must_use]

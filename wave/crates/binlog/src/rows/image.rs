@@ -1,6 +1,6 @@
 //! One row image: bitmap of NULLs, then the values of the columns that are there and not NULL.
 //!
-//! The hot path gives `Option`s, which are as small as a cell; what was wrong is found out afterwards, off that path.
+//! The hot path writes cells where they stay and gives an `Option`; what was wrong is found out afterwards, off that path.
 
 use super::Bitmap;
 use super::plan::{Op, Plan};
@@ -13,66 +13,101 @@ use crate::temporal::{Date, DateTime, Time, Timestamp};
 /// Bit in the options of a partial image: JSON values may be diffs.
 const PARTIAL_JSON: u64 = 1;
 
-/// Reads one image from the front of `rest`. `partial`: the after-image of a PARTIAL_UPDATE_ROWS.
-#[inline]
-pub(super) fn read<'a, const SKIP: bool>(
+/// What stands before the values of an image.
+struct Head<'a> {
+    nulls: Bitmap<'a>,
+    /// Over the JSON columns, of a partial image: which values are diffs.
+    diffs: Option<Bitmap<'a>>,
+    /// Every column is there.
+    full: bool,
+}
+
+impl<'a> Head<'a> {
+    fn read(plan: &Plan, present: Bitmap<'a>, partial: bool, rest: &mut &'a [u8]) -> Result<Self> {
+        let mut r = Reader::new("row image", rest);
+        let mut diffs = None;
+        if partial && r.lenenc()? & PARTIAL_JSON != 0 {
+            // A bit for every JSON column of the table, also for those that are not in the image.
+            diffs = Some(Bitmap::read(&mut r, plan.json_columns)?);
+        }
+        let in_image = present.count();
+        let nulls = Bitmap::read(&mut r, in_image)?;
+        *rest = r.rest();
+        Ok(Self { nulls, diffs, full: in_image == plan.ops.len() })
+    }
+}
+
+/// Reads one image from the front of `rest` into `out`, which gets one cell per column. `partial`: the after-image of
+/// a PARTIAL_UPDATE_ROWS.
+pub(super) fn read<'a>(
     plan: &Plan,
     present: Bitmap<'a>,
     partial: bool,
     rest: &mut &'a [u8],
     out: &mut Vec<Cell<'a>>,
 ) -> Result<()> {
-    let mut diffs = None;
-    if partial {
-        let mut r = Reader::new("row image", rest);
-        if r.lenenc()? & PARTIAL_JSON != 0 {
-            // A bit for every JSON column of the table, also for those that are not in the image.
-            diffs = Some(Bitmap::read(&mut r, plan.json_columns)?);
-        }
-        *rest = r.rest();
-    }
-    let in_image = present.count();
-    let (nulls, values) =
-        rest.split_at_checked(in_image.div_ceil(8)).ok_or(Error::Truncated { what: "row image", need: in_image.div_ceil(8), have: rest.len() })?;
-    *rest = values;
-    let nulls = Bitmap { bits: nulls, len: in_image };
-    if !SKIP {
-        out.reserve(plan.ops.len());
-    }
-    let full = in_image == plan.ops.len();
-    let (mut ordinal, mut json) = (0, 0);
-    for (index, op) in plan.ops.iter().enumerate() {
+    let head = Head::read(plan, present, partial, rest)?;
+    // Cells of the row before are overwritten where they are.
+    out.resize(plan.ops.len(), Cell::Absent);
+    let done = match &head {
+        Head { full: true, diffs: None, .. } => walk::<true>(plan, present, &head, rest, out),
+        _ => walk::<false>(plan, present, &head, rest, out),
+    };
+    done.inspect_err(|_| out.clear())
+}
+
+/// `WHOLE`: every column is there and none is a diff.
+fn walk<'a, const WHOLE: bool>(
+    plan: &Plan,
+    present: Bitmap<'a>,
+    head: &Head<'a>,
+    rest: &mut &'a [u8],
+    out: &mut [Cell<'a>],
+) -> Result<()> {
+    let (mut ordinal, mut json, mut at) = (0, 0, *rest);
+    for (index, (op, cell)) in plan.ops.iter().zip(out).enumerate() {
         let mut op = *op;
-        if let Some(diffs) = &diffs
-            && let Op::Json { prefix } = op
-        {
-            if diffs.get(json) {
-                op = Op::JsonDiff { prefix };
+        if !WHOLE {
+            if let (Some(diffs), Op::Json { prefix }) = (&head.diffs, op) {
+                if diffs.get(json) {
+                    op = Op::JsonDiff { prefix };
+                }
+                json += 1;
             }
-            json += 1;
-        }
-        if !full && !present.get(index) {
-            if !SKIP {
-                out.push(Cell::Absent);
+            if !present.get(index) {
+                *cell = Cell::Absent;
+                continue;
             }
-            continue;
         }
-        let null = nulls.get(ordinal);
+        let null = head.nulls.get(ordinal);
         ordinal += 1;
         if null {
-            if !SKIP {
-                out.push(Cell::Null);
-            }
+            *cell = Cell::Null;
             continue;
         }
-        let start = *rest;
-        let done = if SKIP {
-            skip(op, rest)
-        } else {
-            value(op, rest).map(|cell| out.push(cell))
-        };
-        if done.is_none() {
+        let start = at;
+        if value(op, &mut at, cell).is_none() {
             return Err(explain(op, start, index));
+        }
+    }
+    *rest = at;
+    Ok(())
+}
+
+/// Passes over one image.
+pub(super) fn pass<'a>(plan: &Plan, present: Bitmap<'a>, partial: bool, rest: &mut &'a [u8]) -> Result<()> {
+    let head = Head::read(plan, present, partial, rest)?;
+    let mut ordinal = 0;
+    for (index, op) in plan.ops.iter().enumerate() {
+        if !head.full && !present.get(index) {
+            continue;
+        }
+        let null = head.nulls.get(ordinal);
+        ordinal += 1;
+        // A diff has the same length prefix as a whole value.
+        let start = *rest;
+        if !null && skip(*op, rest).is_none() {
+            return Err(explain(*op, start, index));
         }
     }
     Ok(())
@@ -109,56 +144,56 @@ fn prefixed<'a>(rest: &mut &'a [u8], prefix: u8) -> Option<&'a [u8]> {
 }
 
 #[inline(always)]
-fn value<'a>(op: Op, rest: &mut &'a [u8]) -> Option<Cell<'a>> {
-    Some(match op {
-        Op::Int8 => Cell::Int(i8::from_le_bytes(array(rest)?).into()),
-        Op::UInt8 => Cell::UInt(u8::from_le_bytes(array(rest)?).into()),
-        Op::Int16 => Cell::Int(i16::from_le_bytes(array(rest)?).into()),
-        Op::UInt16 => Cell::UInt(u16::from_le_bytes(array(rest)?).into()),
+fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
+    match op {
+        Op::Int8 => *cell = Cell::Int(i8::from_le_bytes(array(rest)?).into()),
+        Op::UInt8 => *cell = Cell::UInt(u8::from_le_bytes(array(rest)?).into()),
+        Op::Int16 => *cell = Cell::Int(i16::from_le_bytes(array(rest)?).into()),
+        Op::UInt16 => *cell = Cell::UInt(u16::from_le_bytes(array(rest)?).into()),
         Op::Int24 => {
             let [a, b, c] = array(rest)?;
-            Cell::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into())
+            *cell = Cell::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into())
         }
         Op::UInt24 => {
             let [a, b, c] = array(rest)?;
-            Cell::UInt(u32::from_le_bytes([a, b, c, 0]).into())
+            *cell = Cell::UInt(u32::from_le_bytes([a, b, c, 0]).into())
         }
-        Op::Int32 => Cell::Int(i32::from_le_bytes(array(rest)?).into()),
-        Op::UInt32 => Cell::UInt(u32::from_le_bytes(array(rest)?).into()),
-        Op::Int64 => Cell::Int(i64::from_le_bytes(array(rest)?)),
-        Op::UInt64 => Cell::UInt(u64::from_le_bytes(array(rest)?)),
-        Op::Float => Cell::Float(f32::from_le_bytes(array(rest)?)),
-        Op::Double => Cell::Double(f64::from_le_bytes(array(rest)?)),
+        Op::Int32 => *cell = Cell::Int(i32::from_le_bytes(array(rest)?).into()),
+        Op::UInt32 => *cell = Cell::UInt(u32::from_le_bytes(array(rest)?).into()),
+        Op::Int64 => *cell = Cell::Int(i64::from_le_bytes(array(rest)?)),
+        Op::UInt64 => *cell = Cell::UInt(u64::from_le_bytes(array(rest)?)),
+        Op::Float => *cell = Cell::Float(f32::from_le_bytes(array(rest)?)),
+        Op::Double => *cell = Cell::Double(f64::from_le_bytes(array(rest)?)),
         Op::Decimal { precision, scale, bytes } => {
-            Cell::Decimal(Decimal::read(take(rest, bytes.into())?, precision, scale).ok()?)
+            *cell = Cell::Decimal(Decimal::read(take(rest, bytes.into())?, precision, scale).ok()?)
         }
         Op::Bit { bytes } => {
-            Cell::Bit(take(rest, bytes.into())?.iter().fold(0, |value, b| value << 8 | u64::from(*b)))
+            *cell = Cell::Bit(take(rest, bytes.into())?.iter().fold(0, |value, b| value << 8 | u64::from(*b)))
         }
         Op::Year => {
             let [year] = array(rest)?;
-            Cell::Year(if year == 0 { 0 } else { 1900 + u16::from(year) })
+            *cell = Cell::Year(if year == 0 { 0 } else { 1900 + u16::from(year) })
         }
-        Op::Date => Cell::Date(Date::read(take(rest, 3)?).ok()?),
-        Op::TimeOld => Cell::Time(Time::read_old(take(rest, 3)?).ok()?),
-        Op::DateTimeOld => Cell::DateTime(DateTime::read_old(take(rest, 8)?).ok()?),
-        Op::TimestampOld => Cell::Timestamp(Timestamp::read_old(take(rest, 4)?).ok()?),
-        Op::Time { fsp, bytes } => Cell::Time(Time::read(take(rest, bytes.into())?, fsp).ok()?),
-        Op::DateTime { fsp, bytes } => Cell::DateTime(DateTime::read(take(rest, bytes.into())?, fsp).ok()?),
-        Op::Timestamp { fsp, bytes } => Cell::Timestamp(Timestamp::read(take(rest, bytes.into())?, fsp).ok()?),
-        Op::Text1 => Cell::Text(prefixed(rest, 1)?),
-        Op::Text2 => Cell::Text(prefixed(rest, 2)?),
-        Op::Text { prefix } => Cell::Text(prefixed(rest, prefix)?),
-        Op::Bytes1 => Cell::Bytes(prefixed(rest, 1)?),
-        Op::Bytes2 => Cell::Bytes(prefixed(rest, 2)?),
-        Op::Bytes { prefix } => Cell::Bytes(prefixed(rest, prefix)?),
-        Op::Enum1 => array(rest).map(|[b]| Cell::Enum(b.into()))?,
-        Op::Enum2 => Cell::Enum(u16::from_le_bytes(array(rest)?)),
-        Op::Set { bytes } => Cell::Set(le(take(rest, bytes.into())?)),
-        Op::Json { prefix } => Cell::Json(prefixed(rest, prefix)?),
-        Op::JsonDiff { prefix } => Cell::JsonDiff(prefixed(rest, prefix)?),
-        Op::Geometry { prefix } => Cell::Geometry(prefixed(rest, prefix)?),
-        Op::Vector { prefix } => Cell::Vector(prefixed(rest, prefix)?),
+        Op::Date => *cell = Cell::Date(Date::read(take(rest, 3)?).ok()?),
+        Op::TimeOld => *cell = Cell::Time(Time::read_old(take(rest, 3)?).ok()?),
+        Op::DateTimeOld => *cell = Cell::DateTime(DateTime::read_old(take(rest, 8)?).ok()?),
+        Op::TimestampOld => *cell = Cell::Timestamp(Timestamp::read_old(take(rest, 4)?).ok()?),
+        Op::Time { fsp, bytes } => *cell = Cell::Time(Time::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::DateTime { fsp, bytes } => *cell = Cell::DateTime(DateTime::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::Timestamp { fsp, bytes } => *cell = Cell::Timestamp(Timestamp::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::Text1 => *cell = Cell::Text(prefixed(rest, 1)?),
+        Op::Text2 => *cell = Cell::Text(prefixed(rest, 2)?),
+        Op::Text { prefix } => *cell = Cell::Text(prefixed(rest, prefix)?),
+        Op::Bytes1 => *cell = Cell::Bytes(prefixed(rest, 1)?),
+        Op::Bytes2 => *cell = Cell::Bytes(prefixed(rest, 2)?),
+        Op::Bytes { prefix } => *cell = Cell::Bytes(prefixed(rest, prefix)?),
+        Op::Enum1 => *cell = Cell::Enum(array::<1>(rest).map(|[b]| b.into())?),
+        Op::Enum2 => *cell = Cell::Enum(u16::from_le_bytes(array(rest)?)),
+        Op::Set { bytes } => *cell = Cell::Set(le(take(rest, bytes.into())?)),
+        Op::Json { prefix } => *cell = Cell::Json(prefixed(rest, prefix)?),
+        Op::JsonDiff { prefix } => *cell = Cell::JsonDiff(prefixed(rest, prefix)?),
+        Op::Geometry { prefix } => *cell = Cell::Geometry(prefixed(rest, prefix)?),
+        Op::Vector { prefix } => *cell = Cell::Vector(prefixed(rest, prefix)?),
         Op::Compressed { prefix, binary } => {
             let plain = match prefixed(rest, prefix)? {
                 [] => &[],
@@ -166,10 +201,11 @@ fn value<'a>(op: Op, rest: &mut &'a [u8]) -> Option<Cell<'a>> {
                 [0, plain @ ..] => plain,
                 _ => return None,
             };
-            if binary { Cell::Bytes(plain) } else { Cell::Text(plain) }
+            *cell = if binary { Cell::Bytes(plain) } else { Cell::Text(plain) }
         }
         Op::Unsupported { .. } => return None,
-    })
+    }
+    Some(())
 }
 
 fn skip(op: Op, rest: &mut &[u8]) -> Option<()> {

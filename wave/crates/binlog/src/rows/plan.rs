@@ -19,34 +19,68 @@ pub(super) enum Op {
     UInt64,
     Float,
     Double,
-    Decimal { precision: u8, scale: u8, bytes: u8 },
-    Bit { bytes: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+        bytes: u8,
+    },
+    Bit {
+        bytes: u8,
+    },
     Year,
     Date,
     TimeOld,
     DateTimeOld,
     TimestampOld,
-    Time { fsp: u8, bytes: u8 },
-    DateTime { fsp: u8, bytes: u8 },
-    Timestamp { fsp: u8, bytes: u8 },
+    Time {
+        fsp: u8,
+        bytes: u8,
+    },
+    DateTime {
+        fsp: u8,
+        bytes: u8,
+    },
+    Timestamp {
+        fsp: u8,
+        bytes: u8,
+    },
     /// Text or bytes with that many length bytes.
     Text1,
     Text2,
-    Text { prefix: u8 },
+    Text {
+        prefix: u8,
+    },
     Bytes1,
     Bytes2,
-    Bytes { prefix: u8 },
+    Bytes {
+        prefix: u8,
+    },
     Enum1,
     Enum2,
-    Set { bytes: u8 },
-    Json { prefix: u8 },
+    Set {
+        bytes: u8,
+    },
+    Json {
+        prefix: u8,
+    },
     /// Instead of `Json` in the after-image of a partial update, never in a plan.
-    JsonDiff { prefix: u8 },
-    Geometry { prefix: u8 },
-    Vector { prefix: u8 },
+    JsonDiff {
+        prefix: u8,
+    },
+    Geometry {
+        prefix: u8,
+    },
+    Vector {
+        prefix: u8,
+    },
     /// MariaDB's COMPRESSED columns.
-    Compressed { prefix: u8, binary: bool },
-    Unsupported { code: u8 },
+    Compressed {
+        prefix: u8,
+        binary: bool,
+    },
+    Unsupported {
+        code: u8,
+    },
 }
 
 /// Operations of all columns in order.

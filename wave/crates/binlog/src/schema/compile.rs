@@ -75,11 +75,16 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
     if let Some(names) = optional.names.as_ref().filter(|names| names.len() != types.len()) {
         return Err(malformed(format!("{} names for {} columns", names.len(), types.len())));
     }
+    let extra = extra_characters(map, types, optional)?;
     let mut at = Ordinals::default();
     let mut columns = Vec::with_capacity(types.len());
     for (index, ty) in types.iter().copied().enumerate() {
         let mut column = Column {
-            name: optional.names.as_ref().and_then(|n| n.get(index)).map_or_else(|| format!("@{}", index + 1), |n| lossy(n)),
+            name: optional
+                .names
+                .as_ref()
+                .and_then(|n| n.get(index))
+                .map_or_else(|| format!("@{}", index + 1), |n| lossy(n)),
             ty,
             unsigned: false,
             nullable: map.nullable(index),
@@ -120,10 +125,10 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
                 let ordinal = next(&mut at.geometry);
                 column.geometry_type =
                     optional.geometry_types.as_ref().and_then(|all| all.get(ordinal)).copied().unwrap_or(0);
-                // MariaDB counts them among the character columns.
-                at.character += usize::from(map.is_mariadb());
+                at.character += usize::from(extra == Extra::Geometry);
             }
             C::Vector { .. } => {
+                at.character += usize::from(extra == Extra::Vector);
                 let ordinal = next(&mut at.vector);
                 if let Some(n) = optional.vector_dimensions.as_ref().and_then(|all| all.get(ordinal)) {
                     column.sql_type = format!("vector({n})");
@@ -138,6 +143,39 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
         column.key_part = Some(part);
     }
     Ok(columns)
+}
+
+/// What else than character columns the list of collations goes over (seen on MariaDB 10.11 and MySQL 9.7).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    None,
+    Geometry,
+    Vector,
+}
+
+/// Finds out, and checks that the list is as long as it has to be: a list that is read shifted gives wrong text.
+fn extra_characters(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadata<'_>) -> Result<Extra> {
+    use ColumnType as C;
+    let usual = if map.is_mariadb() { Extra::Geometry } else { Extra::Vector };
+    let Some(Collations::Each(each)) = &optional.collations else { return Ok(usual) };
+    let count = |extra: Extra| {
+        let counts = |ty: &&ColumnType| match ty {
+            C::Geometry { .. } => extra == Extra::Geometry,
+            C::Vector { .. } => extra == Extra::Vector,
+            C::Enum { .. } | C::Set { .. } => false,
+            other => has_charset(**other),
+        };
+        types.iter().filter(counts).count()
+    };
+    let unknown = types.iter().any(|ty| matches!(ty, C::Unsupported { .. }));
+    match [usual, Extra::None].into_iter().find(|extra| count(*extra) == each.len()) {
+        Some(extra) => Ok(extra),
+        None if unknown => Ok(usual),
+        None => Err(Error::Malformed {
+            what: "TABLE_MAP optional metadata",
+            detail: format!("{} collations for {} character columns", each.len(), count(Extra::None)),
+        }),
+    }
 }
 
 fn charset(collations: Option<&Collations>, ordinal: usize) -> Charset {
@@ -192,8 +230,5 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
 
 fn is_number(ty: ColumnType) -> bool {
     use ColumnType as C;
-    matches!(
-        ty,
-        C::Tiny | C::Short | C::Int24 | C::Long | C::LongLong | C::Float | C::Double | C::Decimal { .. }
-    )
+    matches!(ty, C::Tiny | C::Short | C::Int24 | C::Long | C::LongLong | C::Float | C::Double | C::Decimal { .. })
 }

@@ -168,8 +168,13 @@ impl Replay {
                 if cells.is_empty() {
                     return Ok(None);
                 }
-                cells.iter().zip(&table.columns).zip(before.iter().map(Some).chain(std::iter::repeat(None)))
-                    .map(|((cell, column), old)| value(cell, column, old)).collect::<Result<Row, _>>().map(Some)
+                cells
+                    .iter()
+                    .zip(&table.columns)
+                    .zip(before.iter().map(Some).chain(std::iter::repeat(None)))
+                    .map(|((cell, column), old)| value(cell, column, old))
+                    .collect::<Result<Row, _>>()
+                    .map(Some)
             };
             let change = Change { table: table.name.clone(), before: image(&before)?, after: image(&after)? };
             self.open.push(change);
