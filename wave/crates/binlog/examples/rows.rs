@@ -9,7 +9,7 @@ use binlake_binlog::schema::Table;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut file = std::fs::File::open(std::env::args().nth(1).ok_or("usage: rows FILE")?)?;
     let (mut splitter, mut state, mut tables) = (FileSplitter::new(1 << 30), StreamState::default(), HashMap::new());
-    let (mut piece, mut before, mut after) = (vec![0; 1 << 16], Vec::new(), Vec::new());
+    let mut piece = vec![0; 1 << 16];
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(()),
@@ -20,10 +20,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Event::TableMap(map) => drop(tables.insert(map.table_id, Table::compile(&map, None)?)),
                 Event::Rows(rows) => {
                     let Some(table) = tables.get(&rows.table_id) else { continue };
-                    let mut reader = rows.reader(table)?;
+                    let (mut reader, mut before, mut after) = (rows.reader(table)?, Vec::new(), Vec::new());
                     while reader.next(&mut before, &mut after)? {
                         println!("{:?} {}.{} {before:?} -> {after:?}", rows.kind, table.database, table.name);
-                        (before, after) = (Vec::new(), Vec::new());
                     }
                 }
                 _ => {}

@@ -2,7 +2,7 @@
 //! and later v2; WL#2955 for partial JSON updates).
 //!
 //! [`RowReader::next`] fills two vectors with one [`Cell`] per column of the [`Table`]; they borrow the event, so that
-//! a row takes no memory once the vectors have grown. A column that the image does not hold is [`Cell::Absent`].
+//! a row takes no memory once the vectors have grown ([`crate::cell::recycle`] keeps them over events). A column that the image does not hold is [`Cell::Absent`].
 
 mod image;
 mod plan;

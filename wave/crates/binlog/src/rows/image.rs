@@ -152,11 +152,11 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
         Op::UInt16 => *cell = Cell::UInt(u16::from_le_bytes(array(rest)?).into()),
         Op::Int24 => {
             let [a, b, c] = array(rest)?;
-            *cell = Cell::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into())
+            *cell = Cell::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into());
         }
         Op::UInt24 => {
             let [a, b, c] = array(rest)?;
-            *cell = Cell::UInt(u32::from_le_bytes([a, b, c, 0]).into())
+            *cell = Cell::UInt(u32::from_le_bytes([a, b, c, 0]).into());
         }
         Op::Int32 => *cell = Cell::Int(i32::from_le_bytes(array(rest)?).into()),
         Op::UInt32 => *cell = Cell::UInt(u32::from_le_bytes(array(rest)?).into()),
@@ -165,14 +165,14 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
         Op::Float => *cell = Cell::Float(f32::from_le_bytes(array(rest)?)),
         Op::Double => *cell = Cell::Double(f64::from_le_bytes(array(rest)?)),
         Op::Decimal { precision, scale, bytes } => {
-            *cell = Cell::Decimal(Decimal::read(take(rest, bytes.into())?, precision, scale).ok()?)
+            *cell = Cell::Decimal(Decimal::read(take(rest, bytes.into())?, precision, scale).ok()?);
         }
         Op::Bit { bytes } => {
-            *cell = Cell::Bit(take(rest, bytes.into())?.iter().fold(0, |value, b| value << 8 | u64::from(*b)))
+            *cell = Cell::Bit(take(rest, bytes.into())?.iter().fold(0, |value, b| value << 8 | u64::from(*b)));
         }
         Op::Year => {
             let [year] = array(rest)?;
-            *cell = Cell::Year(if year == 0 { 0 } else { 1900 + u16::from(year) })
+            *cell = Cell::Year(if year == 0 { 0 } else { 1900 + u16::from(year) });
         }
         Op::Date => *cell = Cell::Date(Date::read(take(rest, 3)?).ok()?),
         Op::TimeOld => *cell = Cell::Time(Time::read_old(take(rest, 3)?).ok()?),
@@ -201,7 +201,7 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
                 [0, plain @ ..] => plain,
                 _ => return None,
             };
-            *cell = if binary { Cell::Bytes(plain) } else { Cell::Text(plain) }
+            *cell = if binary { Cell::Bytes(plain) } else { Cell::Text(plain) };
         }
         Op::Unsupported { .. } => return None,
     }

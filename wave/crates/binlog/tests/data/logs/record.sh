@@ -33,7 +33,7 @@ work_json=$(cat "$here/work-json.sql")
 definitions="SELECT table_name, column_name, column_type, is_nullable, IFNULL(character_set_name,'-'),
  CASE CONCAT(table_name,column_name) WHEN 'kpname' THEN 1 WHEN 'kpid' THEN 0 ELSE IF(column_key='PRI',0,'-') END, extra
  FROM information_schema.columns WHERE table_schema='d' AND table_name NOT IN ('wide','comp','kinds') ORDER BY table_name, ordinal_position"
-select() { # MORE_COLUMNS
+contents() { # MORE_COLUMNS
   echo "USE d; SET time_zone='+00:00'; SET NAMES utf8mb4;
 SELECT 'types',id,i8,u8,i16,u16,i24,u24,i32,u32,i64,y,f,d,n,m,b+0,da,ti,dt,ts,c,c4,vl,v2,tx,HEX(bi),HEX(vb),HEX(bl),e,s,g$1 FROM types ORDER BY id;
 SELECT 'kp',name,id,v FROM kp ORDER BY id;
@@ -62,7 +62,7 @@ sql -e "$definitions" >"$here/my97.columns"
 sql -e 'SET GLOBAL binlog_row_metadata=FULL'
 record my97_partial 'SET binlog_row_image=NOBLOB, binlog_row_value_options=PARTIAL_JSON;' "$tables" "$work" "$work_json" "$extra"
 record my97_compressed 'SET binlog_transaction_compression=ON;' "$tables" "$work" "$work_json" "$extra"
-sql -e "$(select ',HEX(po),inv,HEX(ve)') $select_documents" >"$here/my97.txt"
+sql -e "$(contents ',HEX(po),inv,HEX(ve)') $select_documents" >"$here/my97.txt"
 record my97_kinds "$(kinds 've VECTOR(2),')"
 stop
 
@@ -78,7 +78,7 @@ INSERT INTO comp VALUES (1,'short',x'00ff','é','x'),(2,NULL,'','','');"
 sql -e 'SET GLOBAL log_bin_compress=OFF, binlog_row_metadata=NO_LOG'
 record ma1011_nolog 'SET binlog_row_image=MINIMAL;' "$tables" "$work" "$work_json" "$extra"
 sql -e "$definitions" >"$here/ma1011.columns"
-sql -e "$(select ',HEX(po),inv') $select_documents" >"$here/ma1011.txt"
+sql -e "$(contents ',HEX(po),inv') $select_documents" >"$here/ma1011.txt"
 sql -e 'SET GLOBAL binlog_row_metadata=FULL'
 record ma1011_kinds "$(kinds '')"
 stop
@@ -88,7 +88,7 @@ for version in 5.6.24 5.7.29; do
   start mysql "$file" MYSQL=$version '-uroot --password='
   record "${file}_full" "$(schema utf8 'g INT')" "$work"
   { echo 'SET NAMES utf8mb4;'; echo "$definitions;"; } | sql >"$here/$file.columns"
-  select '' | sql >"$here/$file.txt"
+  contents '' | sql >"$here/$file.txt"
   stop
 done
 chmod 644 "$here"/*
