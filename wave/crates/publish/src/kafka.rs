@@ -32,7 +32,9 @@ const REFUSED: [&str; 5] =
 const DEFAULTS: [(&str, &str); 6] = [
     ("client.id", "binlake"),
     ("compression.type", "lz4"),
-    ("linger.ms", "5"),
+    // Measured at 500 records/s, send to report: 5 gives p50 6.1 ms, 2 gives 2.4 ms, 1 gives 1.5 ms. Under load batches
+    // fill while others are on their way, whatever stands here.
+    ("linger.ms", "1"),
     ("batch.size", "1000000"),
     ("queue.buffering.max.messages", "500000"),
     // A missing topic is reported after this time; other feeds wait for it.
