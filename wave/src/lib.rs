@@ -3,11 +3,13 @@
 //! [`runner`] is the thread around one instance machine; [`remote`] and [`files`] feed it, [`coordinator`] and
 //! [`questions`] answer it, [`status`] shows it. [`tail`], [`check`], [`up`] and [`read`] are the commands.
 
+pub mod admin;
 pub mod coordinator;
 pub mod exit;
 pub mod files;
 pub mod position;
 pub mod questions;
+pub mod read;
 pub mod remote;
 pub mod runner;
 pub mod signals;
@@ -16,3 +18,4 @@ pub mod spills;
 pub mod sql;
 pub mod status;
 pub mod tail;
+pub mod up;

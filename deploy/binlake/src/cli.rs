@@ -1,12 +1,15 @@
 //! Flags and help texts; each command's work is in `wave`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
 use wave::exit::{CommandResult, Exit};
+use wave::read::ReadOptions;
 use wave::tail::TailOptions;
+use wave::up::UpOptions;
 
 const NEWCOMER: &str = "\
 Start here:
@@ -29,6 +32,10 @@ struct Cli {
 enum Command {
     /// Stream one source, or binary log files, to stdout; keeps no state
     Tail(TailArgs),
+    /// Publish sources to topics, local or Kafka; goes on where it was after a restart
+    Up(UpArgs),
+    /// Print the rows of a topic, local or Kafka, each once
+    Read(ReadArgs),
 }
 
 #[derive(Args, Debug)]
@@ -85,12 +92,80 @@ struct TailArgs {
     stats: bool,
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  binlake up --source mysql://repl@db1/
+  binlake up --source mysql://repl@db1/ --tables 'shop.*' --to kafka://broker:9092 --topic shop --format binlake")]
+struct UpArgs {
+    /// A server to read: mysql://user[:password]@host[:3306]/[?ssl-mode=…] (may be repeated)
+    #[arg(long = "source", value_name = "URL", required = true)]
+    sources: Vec<String>,
+    /// File with the password; otherwise from the URL, BINLAKE_PASSWORD, or a prompt
+    #[arg(long, value_name = "PATH")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    rule: RuleArgs,
+    /// local, or kafka://host:port[,host:port…][?librdkafka.property=value&…]
+    #[arg(long, value_name = "TARGET", default_value = "local")]
+    to: String,
+    /// Topic [default: the source's host and port]
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// Partitions of a topic that has to be created [default: local 1, Kafka 6]
+    #[arg(long, value_name = "COUNT")]
+    partitions: Option<u32>,
+    /// maxwell-json or binlake
+    #[arg(long, value_name = "FORMAT", default_value = "maxwell-json")]
+    format: String,
+    /// Only for a source without a checkpoint: now, earliest, gtid:SET, FILE:POS or time:RFC3339
+    #[arg(long, value_name = "POSITION", default_value = "now")]
+    from: String,
+    /// Folder of checkpoints, local topics and spills; one process at a time
+    #[arg(long, value_name = "DIR", default_value = "binlake-data")]
+    data_dir: PathBuf,
+    /// Status page, health and metrics; loopback only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    listen: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  binlake read --topic db1-3306
+  binlake read --from kafka://broker:9092 --topic shop --offset latest")]
+struct ReadArgs {
+    /// local, or kafka://host:port[,host:port…][?librdkafka.property=value&…]
+    #[arg(long, value_name = "TARGET", default_value = "local")]
+    from: String,
+    /// Folder of local topics, as given to `binlake up`
+    #[arg(long, value_name = "DIR", default_value = "binlake-data")]
+    data_dir: PathBuf,
+    #[arg(long, value_name = "NAME")]
+    topic: String,
+    /// earliest, latest, or an offset (in every partition)
+    #[arg(long, value_name = "OFFSET", default_value = "earliest")]
+    offset: String,
+    /// End after this many rows
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u64>,
+    /// End at the end of the topic instead of waiting for more
+    #[arg(long)]
+    until_end: bool,
+    /// Print all messages, also those delivered twice
+    #[arg(long)]
+    raw: bool,
+    /// text or json, for topics of format binlake [default: text on a terminal, else json]
+    #[arg(long, value_name = "FORM")]
+    output: Option<String>,
+}
+
 /// Parses the command line and runs the command.
 ///
 /// # Errors
 /// With message and exit code.
-pub(crate) fn run() -> CommandResult {
-    let cli = match Cli::try_parse() {
+pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(e) if !e.use_stderr() => {
             let _ = e.print();
@@ -104,12 +179,15 @@ pub(crate) fn run() -> CommandResult {
     };
     let filter = cli.log.as_deref().unwrap_or(match cli.command {
         // What a person must see is printed by the command itself.
-        Command::Tail(_) => "error",
+        Command::Tail(_) | Command::Read(_) => "error",
+        Command::Up(_) => "info",
     });
     telemetry::init_logging(telemetry::Format::Auto, Some(filter)).map_err(|e| Exit::usage(format!("--log: {e}")))?;
     let stop = stop_flag()?;
     match cli.command {
         Command::Tail(args) => wave::tail::run(&tail_options(args), &stop),
+        Command::Up(args) => wave::up::run(&up_options(args), &stop),
+        Command::Read(args) => wave::read::run(&read_options(args), &stop),
     }
 }
 
@@ -126,6 +204,36 @@ fn tail_options(args: TailArgs) -> TailOptions {
         until: args.until,
         limit: args.limit,
         stats: args.stats,
+    }
+}
+
+fn up_options(args: UpArgs) -> UpOptions {
+    UpOptions {
+        sources: args.sources,
+        password_file: args.password_file,
+        tables: args.rule.tables,
+        events: args.rule.events,
+        columns: args.rule.columns,
+        to: args.to,
+        topic: args.topic,
+        partitions: args.partitions,
+        format: Some(args.format),
+        from: Some(args.from),
+        data_dir: args.data_dir,
+        listen: args.listen,
+    }
+}
+
+fn read_options(args: ReadArgs) -> ReadOptions {
+    ReadOptions {
+        from: args.from,
+        data_dir: args.data_dir,
+        topic: args.topic,
+        offset: args.offset,
+        limit: args.limit,
+        until_end: args.until_end,
+        raw: args.raw,
+        output: args.output,
     }
 }
 

@@ -8,8 +8,10 @@ mod cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The arguments are copied first: what is overwritten below is the memory that they are read from.
+    let arguments: Vec<_> = std::env::args_os().collect();
     wave::source::hide_passwords_in_title();
-    match cli::run() {
+    match cli::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {
             eprintln!("binlake: {}", exit.message);

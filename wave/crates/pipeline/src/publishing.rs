@@ -297,6 +297,9 @@ impl Instance {
                 if !same {
                     scratch.value.clear();
                     encode(&group.plan, &half, &mut scratch.value)?;
+                    if matches!(group.plan, Plan::Text(_)) {
+                        drop_newline(&mut scratch.value);
+                    }
                     encoded = Some(wanted);
                 }
                 let id = RowId { seq: view.txn.seq, event: view.event, row: view.row, part: half.part };
@@ -334,7 +337,10 @@ impl Instance {
             value.clear();
             match &self.config.feeds[feed].format {
                 Format::None => continue,
-                Format::Text(style) => text::encode_ddl(view, style, &mut value),
+                Format::Text(style) => {
+                    text::encode_ddl(view, style, &mut value);
+                    drop_newline(&mut value);
+                }
                 Format::MaxwellJson(options) => maxwell_json::encode_ddl(view, options, &mut value),
                 Format::Binlake => {
                     let (mut ddl, mut builder) = (Vec::new(), BatchBuilder::default());
@@ -522,6 +528,13 @@ fn encode(plan: &Plan, view: &RowView<'_>, out: &mut Vec<u8>) -> Result<(), Stri
         Plan::Binlake(plan) => plan.encode_row(view, out),
     }
     .map_err(|e| e.to_string())
+}
+
+/// Lines of text end with the newline that the sink puts between values.
+fn drop_newline(value: &mut Vec<u8>) {
+    if value.last() == Some(&b'\n') {
+        value.pop();
+    }
 }
 
 /// Whether an update changes its primary key. A key column that is absent from the after image did not change.

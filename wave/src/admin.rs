@@ -1,0 +1,194 @@
+//! The admin port: a plain status page, health and metrics. Works without JavaScript; shows no row data.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
+
+use actix_web::http::header::ContentType;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use telemetry::Registry;
+
+use crate::exit::{CommandResult, Exit};
+use crate::status::{SourceStatus, StatusCell};
+
+/// A running admin server.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    handle: actix_web::dev::ServerHandle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Admin {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the server; answers under way are finished.
+    pub fn stop(mut self) {
+        // The future only has to be made: it sends the order when it is.
+        drop(self.handle.stop(true));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct State {
+    sources: Vec<StatusCell>,
+    registry: Registry,
+}
+
+/// Binds `listen` and serves on a thread of its own.
+///
+/// # Errors
+/// The address cannot be read or bound. Anything but loopback is refused: there is no login here.
+pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> CommandResult<Admin> {
+    let wanted: SocketAddr = listen
+        .parse()
+        .map_err(|_| Exit::usage(format!("--listen {listen}: write address:port, for example 127.0.0.1:8080")))?;
+    if !wanted.ip().is_loopback() {
+        return Err(Exit::usage(format!("--listen {listen}: only loopback addresses are served without a login"))
+            .hint("use 127.0.0.1 and a reverse proxy that authenticates"));
+    }
+    let state = web::Data::new(State { sources, registry });
+    let (told, address) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("admin".into())
+        .spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes))
+                    .workers(1)
+                    .disable_signals()
+                    .shutdown_timeout(1)
+                    .bind(wanted);
+                match server {
+                    Ok(server) => {
+                        let address = server.addrs().first().copied().unwrap_or(wanted);
+                        let running = server.run();
+                        let _ = told.send(Ok((address, running.handle())));
+                        if let Err(error) = running.await {
+                            tracing::error!(%error, "admin server ended");
+                        }
+                    }
+                    Err(e) => {
+                        let _ = told.send(Err(e));
+                    }
+                }
+            });
+        })
+        .map_err(|e| Exit::new(1, format!("no thread can be started: {e}")))?;
+    match address.recv() {
+        Ok(Ok((address, handle))) => Ok(Admin { address, handle, thread: Some(thread) }),
+        Ok(Err(e)) => Err(Exit::new(6, format!("--listen {listen}: {e}")).hint("choose another port, or port 0 for a free one")),
+        Err(_) => Err(Exit::new(1, "the admin server did not start")),
+    }
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/", web::get().to(page))
+        .route("/livez", web::get().to(|| async { "ok\n" }))
+        .route("/readyz", web::get().to(ready))
+        .route("/healthz", web::get().to(health))
+        .route("/metrics", web::get().to(metrics))
+        .route("/version", web::get().to(|| async { concat!("binlake ", env!("CARGO_PKG_VERSION"), "\n") }));
+}
+
+/// Ready when the process serves; a broken source is its own matter.
+async fn ready() -> &'static str {
+    "ok\n"
+}
+
+async fn health(state: web::Data<State>) -> HttpResponse {
+    let sources: Vec<SourceStatus> = state.sources.iter().map(StatusCell::get).collect();
+    HttpResponse::Ok().json(serde_json::json!({ "sources": sources }))
+}
+
+async fn metrics(state: web::Data<State>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.registry.render_prometheus())
+}
+
+async fn page(state: web::Data<State>) -> HttpResponse {
+    let sources: Vec<SourceStatus> = state.sources.iter().map(StatusCell::get).collect();
+    HttpResponse::Ok()
+        .content_type(ContentType::html())
+        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+        .body(render(&sources))
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}table{border-collapse:collapse;\
+margin:1rem 0}td,th{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid #ddd;vertical-align:top}\
+.bad{color:#a00;font-weight:600}code{font-size:90%}";
+
+fn render(sources: &[SourceStatus]) -> String {
+    let mut html = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=2><title>BinLake</title>\
+         <style>{STYLE}</style><h1>BinLake</h1>"
+    );
+    for s in sources {
+        let _ = write!(html, "<h2>{}</h2><table>", escape(&s.source));
+        let rows = [
+            ("from", escape(&s.origin)),
+            ("to", escape(&s.target)),
+            ("state", if s.state == "streaming" { s.state.to_string() } else { format!("<span class=bad>{}</span>", s.state) }),
+            ("lag", format!("{:.1} s", s.lag_seconds)),
+            ("rows", format!("{} in {} transactions", s.rows, s.transactions)),
+            ("read to", format!("<code>{}</code>", escape(&s.read))),
+            ("settled to", format!("<code>{}</code>", escape(&s.settled))),
+            ("GTIDs", format!("<code>{}</code>", escape(&s.gtid_set))),
+            ("in flight", format!("{} bytes, {} more waiting", s.in_flight_bytes, s.queued_bytes)),
+            ("reconnects", s.reconnects.to_string()),
+        ];
+        for (name, value) in rows {
+            let _ = write!(html, "<tr><th>{name}<td>{value}");
+        }
+        for (what, list) in [("parked", &s.parked), ("quarantined", &s.quarantined)] {
+            for item in list {
+                let _ = write!(html, "<tr><th>{what}<td class=bad>{}", escape(item));
+            }
+        }
+        html.push_str("</table>");
+        if !s.incidents.is_empty() {
+            html.push_str("<h3>Incidents</h3><table>");
+            for i in s.incidents.iter().rev() {
+                let at = jiff::Timestamp::from_millisecond(i64::try_from(i.time_ms).unwrap_or(0)).unwrap_or_default();
+                let _ = write!(
+                    html,
+                    "<tr><td>{at:.0}<td>{}<td>{} {}<td><code>{}</code>",
+                    i.code,
+                    escape(&i.subject),
+                    escape(&i.message),
+                    escape(&i.at)
+                );
+            }
+            html.push_str("</table>");
+        }
+    }
+    html.push_str("<p><a href=/healthz>health</a> · <a href=/metrics>metrics</a> · <a href=/version>version</a></html>");
+    html
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_escapes_what_comes_from_outside() {
+        let status = SourceStatus { source: "<script>".into(), state: "streaming", ..SourceStatus::default() };
+        let html = render(&[status]);
+        assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"));
+    }
+
+    #[test]
+    fn only_loopback_is_served() {
+        assert_eq!(serve("0.0.0.0:0", Vec::new(), Registry::new()).unwrap_err().code, 2);
+        assert_eq!(serve("nonsense", Vec::new(), Registry::new()).unwrap_err().code, 2);
+    }
+}
