@@ -295,6 +295,9 @@ impl Loop {
     }
 
     fn collect_reports(&mut self, wait: Duration) {
+        if self.ids.is_empty() {
+            return; // not open yet
+        }
         let mut reports = std::mem::take(&mut self.reports);
         if let Err(e) = self.publisher.poll(wait, &mut reports) {
             tracing::warn!(error = %e, "publisher failed");

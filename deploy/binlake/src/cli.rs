@@ -180,7 +180,7 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
     let filter = cli.log.as_deref().unwrap_or(match cli.command {
         // What a person must see is printed by the command itself.
         Command::Tail(_) | Command::Read(_) => "error",
-        Command::Up(_) => "info",
+        Command::Up(_) => "info,actix_server=warn",
     });
     telemetry::init_logging(telemetry::Format::Auto, Some(filter)).map_err(|e| Exit::usage(format!("--log: {e}")))?;
     let stop = stop_flag()?;
