@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Everything, from nothing: set-up, checks, unit, conformance, simulation, integration. `test.sh it` runs the last only.
+# Prints the minutes of each stage. What it downloads and builds stays in BINLAKE_CACHE, outside the tree.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export BINLAKE_CACHE=${BINLAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/binlake}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$BINLAKE_CACHE/target}
+# The integration tests run the program itself.
+export BINLAKE_BIN=$CARGO_TARGET_DIR/debug/binlake
+mkdir -p "$BINLAKE_CACHE"
+report=
+
+finish() {
+  local code=$?
+  printf '\n== minutes per stage ==\n%b' "$report"
+  [ $code = 0 ] && echo "all stages passed" || echo "FAILED in stage: $stage"
+}
+trap finish EXIT
+
+stage() { # NAME COMMAND...
+  stage=$1; shift
+  printf '\n== %s ==\n' "$stage"
+  local begin=$SECONDS
+  "$@"
+  report+=$(printf '%6.1f  %s' "$(echo "scale=2; ($SECONDS - $begin) / 60" | bc)" "$stage")'\n'
+}
+
+servers() {
+  # At the same time, since each waits for the network most of the while.
+  local pids=() p
+  deploy/servers/mysql.sh fetch 9.7 5.7.29 & pids+=($!)
+  deploy/servers/mariadb.sh fetch 10.11 11.8 & pids+=($!)
+  deploy/servers/kafka.sh fetch & pids+=($!)
+  for p in "${pids[@]}"; do wait "$p"; done
+}
+
+build() {
+  cargo build --quiet -p binlake
+  cargo test --quiet --workspace --no-run
+}
+
+unit() { cargo test --workspace --exclude binlake-it --exclude binlake-sim; }
+simulation() { cargo test -p binlake-sim; }
+integration() { cargo test -p binlake-it; }
+
+stage "set-up" deploy/servers/install-deps.sh
+stage "servers" servers
+if [ "${1:-all}" = all ]; then
+  stage "checks" deploy/check.sh
+  stage "build" build
+  stage "unit and conformance" unit
+  stage "simulation" simulation
+else
+  stage "build" cargo build --quiet -p binlake
+fi
+stage "integration" integration
