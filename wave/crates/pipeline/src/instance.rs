@@ -150,6 +150,8 @@ pub struct Instance {
     pub(crate) server: Server,
     pub(crate) stream: Arc<binlog::event::StreamState>,
     pub(crate) read: Position,
+    /// End of the last whole transaction read; a lost connection goes on from here when there are no GTIDs.
+    pub(crate) boundary: FilePos,
     pub(crate) skip: Option<Skip>,
     pub(crate) batch: Option<(Batch, usize)>,
     pub(crate) spent: Option<Batch>,
@@ -233,6 +235,7 @@ impl Instance {
             server: Server::default(),
             stream: Arc::default(),
             read: Position::default(),
+            boundary: FilePos::default(),
             skip: None,
             batch: None,
             spent: None,
@@ -401,6 +404,7 @@ impl Instance {
 
     fn begin_reading(&mut self, start: Start, after: Duration, out: &mut Output) {
         self.read = start.position.clone();
+        self.boundary.clone_from(&self.read.file_pos);
         if start.skip.is_some() && self.has_checkpoint {
             // Re-read for prepared XA only: the executed set is known.
             self.read.gtids = self.frontier.position.gtids.clone();
@@ -463,6 +467,8 @@ impl Instance {
                 self.incident(IncidentCode::SourceDisconnected, "", failure.message, out);
                 self.totals.reconnects += 1;
                 let after = self.backoff();
+                // The part of a transaction that was read is forgotten: all of it has to come again.
+                self.read.file_pos.clone_from(&self.boundary);
                 let resume = Start { position: self.read.clone(), skip: self.skip.clone() };
                 self.reset_reading();
                 out.command(Command::Connect { from: resume, after });

@@ -104,6 +104,8 @@ impl Instance {
             self.read.file_pos.pos = before;
             self.totals.events -= 1;
             self.totals.bytes -= raw.len() as u64;
+        } else if self.open.is_none() {
+            self.boundary.clone_from(&self.read.file_pos);
         }
         flow
     }
