@@ -180,6 +180,8 @@ pub struct Instance {
     pub(crate) frontier: Frontier,
     has_checkpoint: bool,
     dirty: bool,
+    /// Start or incarnation are new: nothing is read before they are stored.
+    unwritten: bool,
     /// Parks and quarantines that stand in the write under way.
     writing: Option<Stops>,
     /// The server changed: the next epoch begins a new incarnation on this one.
@@ -256,6 +258,7 @@ impl Instance {
             frontier: Frontier::default(),
             has_checkpoint: false,
             dirty: false,
+            unwritten: false,
             writing: None,
             switch_to: None,
             last_write: Duration::ZERO,
@@ -295,6 +298,7 @@ impl Instance {
             Input::Report { token, outcome } => self.report(token, outcome, now, out),
             Input::CheckpointWritten => {
                 self.writing = None;
+                self.unwritten = false;
                 self.totals.checkpoints += 1;
                 self.tick(now, out);
             }
@@ -330,11 +334,14 @@ impl Instance {
         self.frontier = ownership.checkpoint.map_or_else(Frontier::default, Frontier::from);
         self.seq = self.frontier.seq;
         self.restore_stops();
+        self.unwritten = false;
         if let Some(uuid) = self.switch_to.take() {
             // File and offset mean nothing on the new server; the first transaction read sets them anew.
             self.frontier.server_uuid = uuid;
             self.frontier.position.file_pos = FilePos::default();
             self.incarnation = (self.incarnation + 1).max(now.unix_us / 1000);
+            // Were it published before it is stored, the next owner might go on below it and be dropped by consumers.
+            self.unwritten = true;
             self.dirty = true;
         }
         for (name, stopped) in ownership.parked.into_iter().chain(self.to_park.iter().cloned()) {
@@ -396,7 +403,9 @@ impl Instance {
             return;
         }
         self.frontier.position = start.position.clone();
-        // The start is durable before the first row: a crash must not move it.
+        // The start is durable before the first row: a crash must not move it. One that is reached by skipping is found
+        // again the same way.
+        self.unwritten = start.skip.is_none();
         self.dirty = true;
         self.begin_reading(start, Duration::ZERO, out);
         self.tick(now, out);
@@ -701,6 +710,7 @@ impl Instance {
         // Before the wanted start is reached there is nothing worth keeping: it is found again the same way.
         let started = self.has_checkpoint || self.skip.is_none();
         let due = self.state == State::Draining
+            || self.unwritten
             || !self.has_checkpoint
             || now.monotonic.saturating_sub(self.last_write) >= self.config.limits.checkpoint_interval;
         if !owns || !self.dirty || !started || self.writing.is_some() || !due {
@@ -732,6 +742,7 @@ impl Instance {
     #[must_use]
     pub fn wants_batch(&self) -> bool {
         self.state == State::Streaming
+            && !self.unwritten
             && self.batch.is_none()
             && self.publishing.is_none()
             && self.ledger.in_flight_bytes() < self.config.limits.in_flight_bytes
