@@ -63,6 +63,19 @@ impl Frontier {
         }
     }
 
+    /// Whether this PREPARE is among the open ones. The xid alone does not tell: it may be used again as soon as it is
+    /// decided, before that decision is settled.
+    #[must_use]
+    pub fn has_open_xa(&self, prepare: &OpenXa) -> bool {
+        self.open_xa.iter().any(|x| {
+            let same_place = match (&x.gtid, &prepare.gtid) {
+                (Some(a), Some(b)) => a == b,
+                _ => (&x.file, x.pos) == (&prepare.file, prepare.pos),
+            };
+            x.xid == prepare.xid && same_place
+        })
+    }
+
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {

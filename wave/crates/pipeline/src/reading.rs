@@ -458,11 +458,13 @@ impl Instance {
         if let Some(gtid) = &gtid {
             add_gtid(&mut self.read.gtids, gtid);
         }
-        if self.frontier.open_xa.iter().any(|x| x.xid == xid) {
+        if self.frontier.has_open_xa(&record) {
             return Flow::Next; // read again after a restart: the checkpoint knows it
         }
         if self.skipping(0) {
-            self.frontier.open_xa.push(record);
+            if self.beyond_frontier() {
+                self.frontier.open_xa.push(record);
+            }
             return self.after_transaction();
         }
         let slot = self.ledger.open(End {
@@ -497,6 +499,11 @@ impl Instance {
         }
     }
 
+    /// False for what is read again only for its prepared XA transactions: the frontier has it all.
+    fn beyond_frontier(&self) -> bool {
+        self.read.file_pos > self.frontier.position.file_pos
+    }
+
     fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange) -> Flow {
         let open = match self.open.take() {
             Some(open) => open,
@@ -509,7 +516,9 @@ impl Instance {
         self.last_event_us = self.last_event_us.max(commit_us);
         let end = End { file_pos: self.read.file_pos.clone(), gtid: open.gtid.clone(), seq: self.seq, commit_us, xa };
         if self.skipping(commit_us) {
-            self.frontier.apply(end);
+            if self.beyond_frontier() {
+                self.frontier.apply(end);
+            }
             return self.after_transaction();
         }
         self.skip = None;
