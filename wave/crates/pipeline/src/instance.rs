@@ -299,6 +299,9 @@ impl Instance {
             Input::CheckpointWritten => {
                 self.writing = None;
                 self.unwritten = false;
+                if self.state == State::Draining {
+                    self.last_progress = now.monotonic;
+                }
                 self.totals.checkpoints += 1;
                 self.tick(now, out);
             }
@@ -662,6 +665,7 @@ impl Instance {
             return;
         }
         out.command(Command::Disconnect);
+        self.last_progress = now.monotonic;
         self.tick(now, out);
     }
 
@@ -677,12 +681,23 @@ impl Instance {
         if self.state == State::Draining
             && self.publishing.is_none()
             && self.ledger.is_empty()
-            && !self.dirty
+            && !(self.dirty && self.started())
             && self.writing.is_none()
             && self.go(Event::Drained)
         {
             self.tell_end(out);
         }
+        // A topic or a coordination that does not answer must not keep an instance from ending.
+        let after = self.config.limits.park_after;
+        if self.state == State::Draining && now.monotonic.saturating_sub(self.last_progress) >= after {
+            let reason = format!("stopped with unsettled records: nothing was acknowledged for {} s", after.as_secs());
+            self.end_epoch(reason, now, out);
+        }
+    }
+
+    /// Before the wanted start is reached there is nothing worth keeping: it is found again the same way.
+    fn started(&self) -> bool {
+        self.has_checkpoint || self.skip.is_none()
     }
 
     /// A feed that settles nothing while others do holds back the common checkpoint: it is parked.
@@ -707,13 +722,11 @@ impl Instance {
 
     fn write_checkpoint(&mut self, now: Now, out: &mut Output) {
         let owns = matches!(self.state, State::Connecting | State::Streaming | State::Draining);
-        // Before the wanted start is reached there is nothing worth keeping: it is found again the same way.
-        let started = self.has_checkpoint || self.skip.is_none();
         let due = self.state == State::Draining
             || self.unwritten
             || !self.has_checkpoint
             || now.monotonic.saturating_sub(self.last_write) >= self.config.limits.checkpoint_interval;
-        if !owns || !self.dirty || !started || self.writing.is_some() || !due {
+        if !owns || !self.dirty || !self.started() || self.writing.is_some() || !due {
             return;
         }
         self.dirty = false;
