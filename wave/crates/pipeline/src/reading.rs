@@ -210,12 +210,10 @@ impl Instance {
                 );
                 self.incident(IncidentCode::ServerIncident, "", message, out);
             }
-            Event::Unknown { code, ignorable } => {
-                if !ignorable {
-                    self.totals.unknown_events += 1;
-                    let message = format!("event type {code} is not known to this version and was passed over");
-                    self.incident(IncidentCode::UnknownEvent, "", message, out);
-                }
+            Event::Unknown { code, ignorable: false } => {
+                self.totals.unknown_events += 1;
+                let message = format!("event type {code} is not known to this version and was passed over");
+                self.incident(IncidentCode::UnknownEvent, "", message, out);
             }
             Event::Heartbeat { file, pos } => self.on_heartbeat(file, *pos),
             _ => {}
@@ -257,8 +255,7 @@ impl Instance {
         let open = self.opened_by(header);
         open.thread_id = Some(q.thread_id);
         match classify_query(q.sql) {
-            QueryKind::Begin => open.begun = true,
-            QueryKind::Xa(XaStatement::Start { .. }) => open.begun = true,
+            QueryKind::Begin | QueryKind::Xa(XaStatement::Start { .. }) => open.begun = true,
             QueryKind::Xa(XaStatement::End { .. }) => {}
             QueryKind::Xa(XaStatement::Prepare { xid }) => return self.prepare(&text(xid)),
             QueryKind::Xa(XaStatement::Commit { xid, .. }) => return self.xa_commit(header, text(xid), out),
