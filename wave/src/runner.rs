@@ -313,7 +313,9 @@ impl Loop {
                     Outcome::Settled
                 }
                 Err(DeliveryError::Topic { topic, reason }) => Outcome::Feed(format!("topic {topic}: {reason}")),
-                Err(e @ DeliveryError::TooLarge { .. }) => Outcome::Feed(e.to_string()),
+                Err(e @ DeliveryError::TooLarge { .. }) => Outcome::TooLarge(format!(
+                    "{e}; raise max.message.bytes of the topic (and message.max.bytes in --to): it goes on from its checkpoint"
+                )),
                 Err(DeliveryError::Closed) => {
                     self.closed = true;
                     return;

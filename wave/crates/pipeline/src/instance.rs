@@ -190,7 +190,12 @@ pub struct Instance {
     to_park: Vec<(String, Stopped)>,
     pub(crate) to_quarantine: Vec<(String, Stopped)>,
     // failures
-    attempts: u32,
+    /// Connections in a row that were not made.
+    connect_failures: u32,
+    /// Epochs in a row that ended without anything new settled.
+    epoch_failures: u32,
+    /// The furthest transaction ever settled by this machine.
+    furthest: u64,
     retry_at: Duration,
     last_progress: Duration,
     pub(crate) failure: Option<Failure>,
@@ -264,7 +269,9 @@ impl Instance {
             last_write: Duration::ZERO,
             to_park: Vec::new(),
             to_quarantine: Vec::new(),
-            attempts: 0,
+            connect_failures: 0,
+            epoch_failures: 0,
+            furthest: 0,
             retry_at: Duration::ZERO,
             last_progress: Duration::ZERO,
             failure: None,
@@ -467,7 +474,7 @@ impl Instance {
             self.dirty = true;
         }
         self.server = server;
-        self.attempts = 0;
+        self.connect_failures = 0;
     }
 
     fn disconnected(&mut self, failure: Failure, now: Now, out: &mut Output) {
@@ -478,7 +485,8 @@ impl Instance {
                 }
                 self.incident(IncidentCode::SourceDisconnected, "", failure.message, out);
                 self.totals.reconnects += 1;
-                let after = self.backoff();
+                let after = self.backoff(self.connect_failures);
+                self.connect_failures = self.connect_failures.saturating_add(1);
                 // The part of a transaction that was read is forgotten: all of it has to come again.
                 self.read.file_pos.clone_from(&self.boundary);
                 let resume = Start { position: self.read.clone(), skip: self.skip.clone() };
@@ -489,12 +497,10 @@ impl Instance {
         }
     }
 
-    /// Exponential, from the minimum to the maximum; jitter is added by whoever waits.
-    fn backoff(&mut self) -> Duration {
+    /// Exponential, from the minimum to the maximum.
+    fn backoff(&self, failures: u32) -> Duration {
         let limits = &self.config.limits;
-        let wait = limits.backoff_min.saturating_mul(1 << self.attempts.min(16)).min(limits.backoff_max);
-        self.attempts = self.attempts.saturating_add(1);
-        wait
+        limits.backoff_min.saturating_mul(1 << failures.min(16)).min(limits.backoff_max)
     }
 
     fn failed(&mut self, failure: Failure, now: Now, out: &mut Output) {
@@ -549,7 +555,8 @@ impl Instance {
             self.tell_end(out);
             return;
         }
-        self.retry_at = now.monotonic + self.backoff();
+        self.retry_at = now.monotonic + self.backoff(self.epoch_failures);
+        self.epoch_failures = self.epoch_failures.saturating_add(1);
     }
 
     fn drop_unsettled(&mut self, out: &mut Output) {
@@ -582,6 +589,17 @@ impl Instance {
                 }
                 self.end_epoch(reason, now, out);
             }
+            Outcome::TooLarge(reason) => {
+                let Some(feed) = self.ledger.feed_of(token).map(usize::from) else { return };
+                if self.may_park(feed) {
+                    self.feeds[feed].refused = Some(reason.clone());
+                    self.park(feed, &reason, out);
+                    self.end_epoch(reason, now, out);
+                } else {
+                    // Nobody else to protect, and trying again would only write what comes before it again.
+                    self.failed(Failure::new(FailureKind::Permanent, Cause::Data, reason), now, out);
+                }
+            }
             Outcome::Unknown(reason) => {
                 if self.ledger.feed_of(token).is_some() {
                     self.end_epoch(reason, now, out);
@@ -597,6 +615,10 @@ impl Instance {
         while let Some(end) = self.ledger.pop_settled() {
             self.frontier.apply(end);
             self.dirty = true;
+        }
+        if self.frontier.seq > self.furthest {
+            self.furthest = self.frontier.seq;
+            self.epoch_failures = 0;
         }
     }
 

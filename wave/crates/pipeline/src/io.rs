@@ -128,6 +128,8 @@ pub enum Outcome {
     Settled,
     /// The feed's topic refuses; other feeds are not concerned.
     Feed(String),
+    /// The record is larger than its topic takes; it would be the next time, too.
+    TooLarge(String),
     /// Nothing is known: the epoch ends.
     Unknown(String),
 }
