@@ -4,6 +4,7 @@
 //! [`questions`] answer it, [`status`] shows it. [`tail`], [`check`], [`up`] and [`read`] are the commands.
 
 pub mod admin;
+pub mod check;
 pub mod coordinator;
 pub mod exit;
 pub mod files;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
+use wave::check::CheckOptions;
 use wave::exit::{CommandResult, Exit};
 use wave::read::ReadOptions;
 use wave::tail::TailOptions;
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Stream one source, or binary log files, to stdout; keeps no state
     Tail(TailArgs),
+    /// Is a server fit to be read? Every finding with the SQL to fix it
+    Check(CheckArgs),
     /// Publish sources to topics, local or Kafka; goes on where it was after a restart
     Up(UpArgs),
     /// Print the rows of a topic, local or Kafka, each once
@@ -90,6 +93,27 @@ struct TailArgs {
     /// End with one line on stderr: rows, transactions, bytes, seconds, rows/s, MB/s
     #[arg(long)]
     stats: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  binlake check --source mysql://repl@db1/ --tables 'shop.*'
+  binlake check --source mysql://repl@db1/ --from binlog.000042:4 --json
+
+Exit code 0: nothing fatal; 7: something is; 4 and 6: the server could not be looked at.")]
+struct CheckArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Tables that will be read: globs or /regex/ on database.table, `!` excludes
+    #[arg(long, value_name = "PATTERNS", default_value = "", hide_default_value = true)]
+    tables: String,
+    /// Is this start still there? earliest, gtid:SET, FILE:POS or time:RFC3339
+    #[arg(long, value_name = "POSITION")]
+    from: Option<String>,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -179,13 +203,14 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
     };
     let filter = cli.log.as_deref().unwrap_or(match cli.command {
         // What a person must see is printed by the command itself.
-        Command::Tail(_) | Command::Read(_) => "error",
+        Command::Tail(_) | Command::Read(_) | Command::Check(_) => "error",
         Command::Up(_) => "info,actix_server=warn",
     });
     telemetry::init_logging(telemetry::Format::Auto, Some(filter)).map_err(|e| Exit::usage(format!("--log: {e}")))?;
     let stop = stop_flag()?;
     match cli.command {
         Command::Tail(args) => wave::tail::run(&tail_options(args), &stop),
+        Command::Check(args) => wave::check::run(&check_options(args)),
         Command::Up(args) => wave::up::run(&up_options(args), &stop),
         Command::Read(args) => wave::read::run(&read_options(args), &stop),
     }
@@ -204,6 +229,16 @@ fn tail_options(args: TailArgs) -> TailOptions {
         until: args.until,
         limit: args.limit,
         stats: args.stats,
+    }
+}
+
+fn check_options(args: CheckArgs) -> CheckOptions {
+    CheckOptions {
+        source: args.source.source,
+        password_file: args.source.password_file,
+        tables: args.tables,
+        from: args.from,
+        json: args.json,
     }
 }
 
