@@ -84,6 +84,25 @@ impl Sql {
         Err(last.unwrap_or_else(|| Failure::new(FailureKind::Permanent, Cause::Data, "no status statement works")))
     }
 
+    /// [`Sql::log_end`] of a log that holds rows.
+    ///
+    /// # Errors
+    /// As there, and when the server logs statements.
+    pub fn readable_end(&mut self) -> Result<Position, Failure> {
+        let end = self.log_end()?;
+        match self.variable("binlog_format") {
+            Some(format) if !format.eq_ignore_ascii_case("ROW") => {
+                let message = format!(
+                    "{}: binlog_format is {format}: the log holds statements, not rows; SET GLOBAL binlog_format = 'ROW' \
+                     (sessions that are connected keep the old format until they reconnect)",
+                    self.source.address()
+                );
+                Err(Failure::new(FailureKind::Permanent, Cause::Data, message))
+            }
+            _ => Ok(end),
+        }
+    }
+
     fn position_of(&mut self, status: &QueryResult) -> Result<Position, Failure> {
         let (Some(file), Some(pos)) = (status.first("File"), status.first("Position").and_then(|p| p.parse().ok())) else {
             let message = format!(

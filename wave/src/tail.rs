@@ -210,12 +210,7 @@ fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> Comma
     let source = Source::new(url, options.password_file.as_deref())?;
     // One look first: whoever tails wants to know at once that host, login or log are not right.
     let mut sql = Sql::connect(&source)?;
-    let end = sql.log_end()?;
-    let format = sql.variable("binlog_format").unwrap_or_default();
-    if !format.eq_ignore_ascii_case("ROW") && !format.is_empty() {
-        return Err(Exit::new(7, format!("{}: binlog_format is {format}: the log holds statements, not rows", source.address()))
-            .hint("SET GLOBAL binlog_format = 'ROW'; sessions that are connected keep the old format until they reconnect"));
-    }
+    let end = sql.readable_end()?;
     let flavor = sql.flavor();
     let until = match until {
         None => None,

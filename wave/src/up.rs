@@ -147,7 +147,7 @@ pub fn run(options: &UpOptions, stop: &AtomicBool) -> CommandResult {
         let topic = options.topic.clone().unwrap_or_else(|| name.clone());
         // One look first: whoever starts this wants to know at once that host, login or log are not right.
         let mut sql = Sql::connect(&source)?;
-        sql.log_end()?;
+        sql.readable_end()?;
         let flavor = sql.flavor();
         drop(sql);
         let origin = format!("mysql://{}", source.address());
