@@ -121,6 +121,8 @@ pub(crate) struct FeedState {
     pub counters: Vec<u64>,
     pub pending: Vec<Option<Pending>>,
     pub parked: Option<Stopped>,
+    /// It hung until nothing more could be read; cleared when it settles a record.
+    pub suspect: bool,
     /// Refusal reported in this epoch.
     pub refused: Option<String>,
 }
@@ -227,6 +229,7 @@ impl Instance {
                 counters: Vec::new(),
                 pending: Vec::new(),
                 parked: None,
+                suspect: false,
                 refused: None,
             })
             .collect();
@@ -573,6 +576,9 @@ impl Instance {
     fn report(&mut self, token: Token, outcome: Outcome, now: Now, out: &mut Output) {
         match outcome {
             Outcome::Settled => {
+                if let Some(feed) = self.ledger.feed_of(token) {
+                    self.feeds[usize::from(feed)].suspect = false;
+                }
                 if self.ledger.settle(token, now.monotonic) {
                     self.last_progress = now.monotonic;
                     self.advance();
@@ -731,8 +737,19 @@ impl Instance {
         for i in 0..self.feeds.len() {
             let o = self.ledger.outstanding(i as u16);
             let stalled = o.records > 0 && now.monotonic.saturating_sub(o.since) >= after;
+            if !stalled || !self.may_park(i) {
+                continue;
+            }
             let others = now.monotonic.saturating_sub(self.last_progress) < after;
-            if stalled && others && self.may_park(i) {
+            // Where it stopped all reading, the others have nothing left to show that the broker lives. The next epoch
+            // asks it again: what they settle there, and this feed does not, decides.
+            let alone = self.full() && self.last_progress > o.since;
+            if alone && !others && !self.feeds[i].suspect {
+                self.feeds[i].suspect = true;
+                self.end_epoch(format!("nothing was acknowledged for {} s", after.as_secs()), now, out);
+                return;
+            }
+            if others || alone {
                 let reason = format!("no record was acknowledged for {} s while other feeds went on", after.as_secs());
                 self.feeds[i].refused = Some(reason.clone());
                 self.park(i, &reason, out);
@@ -740,6 +757,11 @@ impl Instance {
                 return;
             }
         }
+    }
+
+    /// What is unsettled is at its bound: reading waits.
+    pub(crate) fn full(&self) -> bool {
+        self.ledger.in_flight_bytes() >= self.config.limits.in_flight_bytes || self.ledger.len() >= self.config.limits.ledger
     }
 
     fn write_checkpoint(&mut self, now: Now, out: &mut Output) {
@@ -780,8 +802,7 @@ impl Instance {
             && !self.unwritten
             && self.batch.is_none()
             && self.publishing.is_none()
-            && self.ledger.in_flight_bytes() < self.config.limits.in_flight_bytes
-            && self.ledger.len() < self.config.limits.ledger
+            && !self.full()
     }
 
     #[must_use]

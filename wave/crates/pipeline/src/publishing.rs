@@ -76,9 +76,7 @@ impl Instance {
             if out.arena.len() >= self.config.limits.output_bytes {
                 return Work::More;
             }
-            if self.ledger.in_flight_bytes() >= self.config.limits.in_flight_bytes
-                || self.ledger.len() >= self.config.limits.ledger
-            {
+            if self.full() {
                 self.flush_batches(now, out);
                 return Work::Blocked;
             }
