@@ -1,0 +1,74 @@
+//! Between the machine's inputs and the coordination: the same stored form as the wave's.
+
+use std::collections::BTreeMap;
+
+use coord::{CoordError, Taken, Write};
+use pipeline::checkpoint::{Checkpoint, Stopped};
+use pipeline::io::{Cause, Failure, FailureKind, Input, Ownership};
+
+use crate::check::Known;
+
+type Stops = Vec<(String, Stopped)>;
+
+#[derive(Debug)]
+pub(crate) enum Request {
+    Take,
+    Write { epoch: u64, incarnation: u64, checkpoint: Checkpoint, park: Stops, quarantine: Stops },
+}
+
+#[must_use]
+pub(crate) fn batch(incarnation: u64, checkpoint: &Checkpoint, park: Stops, quarantine: Stops) -> Vec<Write> {
+    let put = |kind: &str, (name, stopped): (String, Stopped)| Write::Put {
+        name: format!("{kind}/{name}"),
+        bytes: serde_json::to_vec(&stopped).unwrap_or_default(),
+    };
+    let mut batch = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
+    batch.extend(park.into_iter().map(|stop| put("parked", stop)));
+    batch.extend(quarantine.into_iter().map(|stop| put("quarantine", stop)));
+    batch
+}
+
+#[must_use]
+pub(crate) fn known(
+    epoch: u64,
+    incarnation: u64,
+    checkpoint: Option<&[u8]>,
+    entries: &BTreeMap<String, Vec<u8>>,
+) -> Known {
+    Known {
+        epoch,
+        incarnation,
+        checkpoint: checkpoint.and_then(|bytes| Checkpoint::from_bytes(bytes).ok()),
+        parked: stops(entries, "parked").into_iter().collect(),
+    }
+}
+
+fn stops(entries: &BTreeMap<String, Vec<u8>>, kind: &str) -> Stops {
+    let stop = |(name, bytes): (&String, &Vec<u8>)| {
+        let name = name.strip_prefix(kind)?.strip_prefix('/')?;
+        Some((name.to_string(), serde_json::from_slice(bytes).ok()?))
+    };
+    entries.iter().filter_map(stop).collect()
+}
+
+#[must_use]
+pub(crate) fn taken(taken: &Taken) -> Input {
+    let known = known(taken.epoch, taken.incarnation, taken.checkpoint.as_deref(), &taken.entries);
+    Input::Taken(Box::new(Ownership {
+        epoch: known.epoch,
+        incarnation: known.incarnation,
+        checkpoint: known.checkpoint,
+        parked: known.parked.into_iter().collect(),
+        quarantined: stops(&taken.entries, "quarantine"),
+    }))
+}
+
+#[must_use]
+pub(crate) fn failure(error: &CoordError) -> Failure {
+    let (kind, cause) = match error {
+        CoordError::Fenced { .. } => (FailureKind::Fenced, Cause::Conflict),
+        CoordError::Unavailable(_) | CoordError::Unknown(_) => (FailureKind::Transient, Cause::Unavailable),
+        _ => (FailureKind::Permanent, Cause::Internal),
+    };
+    Failure::new(kind, cause, error.to_string())
+}
