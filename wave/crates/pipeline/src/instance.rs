@@ -22,8 +22,8 @@ use crate::assembly::{OpenTransaction, Prepared};
 use crate::checkpoint::Stopped;
 use crate::feed::FeedSpec;
 use crate::io::{
-    Batch, Cause, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic, Outcome, Output, Ownership,
-    Server, Skip, Start, Until,
+    Batch, Cause, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic, Outcome, Output,
+    Ownership, Server, Skip, Start, Until,
 };
 use crate::ledger::{Ledger, Token};
 use crate::lifecycle::{self, Event, State};
@@ -540,7 +540,12 @@ impl Instance {
     fn park(&mut self, feed: usize, reason: &str, out: &mut Output) {
         let name = self.config.feeds[feed].name.clone();
         let stopped = self.frontier.stopped(reason);
-        self.incident(IncidentCode::FeedParked, &name, format!("parked at {}:{}: {reason}", stopped.file, stopped.pos), out);
+        self.incident(
+            IncidentCode::FeedParked,
+            &name,
+            format!("parked at {}:{}: {reason}", stopped.file, stopped.pos),
+            out,
+        );
         self.feeds[feed].parked = Some(stopped.clone());
         self.to_park.push((name, stopped));
         self.dirty = true;
@@ -675,7 +680,12 @@ impl Instance {
         stopped.seq = complete;
         self.to_quarantine.push((name.clone(), stopped));
         self.dirty = true;
-        self.incident(IncidentCode::TableQuarantined, &name, format!("rows of this table are not published: {reason}"), out);
+        self.incident(
+            IncidentCode::TableQuarantined,
+            &name,
+            format!("rows of this table are not published: {reason}"),
+            out,
+        );
     }
 
     pub(crate) fn incident(&self, code: IncidentCode, subject: &str, message: String, out: &mut Output) {
@@ -761,7 +771,8 @@ impl Instance {
 
     /// What is unsettled is at its bound: reading waits.
     pub(crate) fn full(&self) -> bool {
-        self.ledger.in_flight_bytes() >= self.config.limits.in_flight_bytes || self.ledger.len() >= self.config.limits.ledger
+        self.ledger.in_flight_bytes() >= self.config.limits.in_flight_bytes
+            || self.ledger.len() >= self.config.limits.ledger
     }
 
     fn write_checkpoint(&mut self, now: Now, out: &mut Output) {
