@@ -56,6 +56,8 @@ pub enum UrlError {
     Value { name: &'static str, allowed: &'static str },
     #[error("the address has a fragment; write # as %23")]
     Fragment,
+    #[error("the parameters have an @; write a ? in the password as %3F, and an @ in a parameter as %40")]
+    AtInParameters,
 }
 
 impl ServerUrl {
@@ -69,6 +71,10 @@ impl ServerUrl {
             return Err(UrlError::Fragment);
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // an unencoded ? in the password makes its rest look like parameters, whose names errors quote
+        if query.contains('@') {
+            return Err(UrlError::AtInParameters);
+        }
         // an unencoded @ or / may be in the password: the host follows the last @, the database the first / after that
         let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
@@ -287,5 +293,10 @@ mod tests {
         assert_eq!(error("mysql://h/?ssl-mode=required&ssl_mode=disabled"), UrlError::Repeated("ssl-mode"));
         assert!(error("mysql://h/?ssl-mode=on").to_string().contains("verify_identity"));
         assert!(!error("mysql://u:hunter2#@h").to_string().contains("hunter2"));
+        // found by fuzzing: what follows an unencoded ? was quoted as the name of a parameter
+        for address in ["mysql://u:1?hunter2@h/d", "mysql://u:p@1?hunter2@h", "mysql://u:1?hunter2&x@h"] {
+            assert_eq!(error(address), UrlError::AtInParameters);
+        }
+        assert_eq!(ServerUrl::parse("mysql://h?ssl-ca=a%40b").unwrap().ssl_ca, Some("a@b".into()));
     }
 }
