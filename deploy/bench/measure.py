@@ -44,7 +44,7 @@ def end_all():
         end(process, 5)
 
 
-def run(command, log, stdout=subprocess.DEVNULL, timeout=900):
+def run(command, log, stdout=subprocess.DEVNULL, timeout=300):
     """Runs to the end; stderr goes to the file `log`. Gives seconds, cpu (seconds), rss (MB, peak)."""
     with open(log, "wb") as err:
         began = time.monotonic()

@@ -82,7 +82,9 @@ pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> Comm
         .map_err(|e| Exit::new(1, format!("no thread can be started: {e}")))?;
     match address.recv() {
         Ok(Ok((address, handle))) => Ok(Admin { address, handle, thread: Some(thread) }),
-        Ok(Err(e)) => Err(Exit::new(6, format!("--listen {listen}: {e}")).hint("choose another port, or port 0 for a free one")),
+        Ok(Err(e)) => {
+            Err(Exit::new(6, format!("--listen {listen}: {e}")).hint("choose another port, or port 0 for a free one"))
+        }
         Err(_) => Err(Exit::new(1, "the admin server did not start")),
     }
 }
@@ -133,7 +135,14 @@ fn render(sources: &[SourceStatus]) -> String {
         let rows = [
             ("from", escape(&s.origin)),
             ("to", escape(&s.target)),
-            ("state", if s.state == "streaming" { s.state.to_string() } else { format!("<span class=bad>{}</span>", s.state) }),
+            (
+                "state",
+                if s.state == "streaming" {
+                    s.state.to_string()
+                } else {
+                    format!("<span class=bad>{}</span>", s.state)
+                },
+            ),
             ("lag", format!("{:.1} s", s.lag_seconds)),
             ("rows", format!("{} in {} transactions", s.rows, s.transactions)),
             ("read to", format!("<code>{}</code>", escape(&s.read))),
@@ -167,7 +176,9 @@ fn render(sources: &[SourceStatus]) -> String {
             html.push_str("</table>");
         }
     }
-    html.push_str("<p><a href=/healthz>health</a> · <a href=/metrics>metrics</a> · <a href=/version>version</a></html>");
+    html.push_str(
+        "<p><a href=/healthz>health</a> · <a href=/metrics>metrics</a> · <a href=/version>version</a></html>",
+    );
     html
 }
 

@@ -106,6 +106,7 @@ fn ownership(taken: coord::Taken) -> Result<Ownership, Failure> {
     Ok(Ownership { epoch: taken.epoch, incarnation: taken.incarnation, checkpoint, parked, quarantined })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn failure(error: CoordError) -> Failure {
     let (kind, cause) = match &error {
         CoordError::Fenced { .. } => (FailureKind::Fenced, Cause::Conflict),

@@ -1,11 +1,13 @@
 //! Binary log files as a source of events: `tail --file`.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use binlog::event::FileSplitter;
+use binlog::checksum::{self, ChecksumAlg};
+use binlog::event::{EventHeader, EventType, FileSplitter, FormatDescription};
 use pipeline::io::{Batch, Cause, Failure, FailureKind, Server, Start};
 
 use crate::exit::{CommandResult, Exit};
@@ -19,10 +21,12 @@ const MAX_EVENT: usize = (1 << 30) + 4096;
 /// Reads files one after the other, in the order given.
 #[derive(Debug)]
 pub struct Files {
-    waiting: std::vec::IntoIter<PathBuf>,
+    waiting: VecDeque<PathBuf>,
     current: Option<Open>,
     connected: bool,
     spare: Vec<Batch>,
+    /// Damage found behind the events of the last batch: told once they are taken.
+    failed: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -30,6 +34,8 @@ struct Open {
     path: PathBuf,
     file: File,
     splitter: FileSplitter,
+    /// As the file's FORMAT_DESCRIPTION says.
+    checksum: ChecksumAlg,
     chunk: Vec<u8>,
     done: bool,
 }
@@ -44,18 +50,33 @@ impl Files {
                     .hint("name files of the server's data folder, such as /var/lib/mysql/binlog.000001")
             })?;
         }
-        Ok(Files { waiting: paths.to_vec().into_iter(), current: None, connected: false, spare: Vec::new() })
+        Ok(Files {
+            waiting: paths.iter().cloned().collect(),
+            current: None,
+            connected: false,
+            spare: Vec::new(),
+            failed: None,
+        })
     }
 
     fn open_next(&mut self) -> Result<bool, Failure> {
-        let Some(path) = self.waiting.next() else { return Ok(false) };
+        let Some(path) = self.waiting.pop_front() else { return Ok(false) };
         let file = File::open(&path).map_err(|e| broken(&path, 0, &e.to_string(), Cause::NotFound))?;
-        self.current =
-            Some(Open { path, file, splitter: FileSplitter::new(MAX_EVENT), chunk: vec![0; CHUNK], done: false });
+        self.current = Some(Open {
+            path,
+            file,
+            splitter: FileSplitter::new(MAX_EVENT),
+            checksum: ChecksumAlg::None,
+            chunk: vec![0; CHUNK],
+            done: false,
+        });
         Ok(true)
     }
 
     fn next_batch(&mut self) -> Result<Option<Batch>, Failure> {
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
         loop {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);
@@ -64,8 +85,15 @@ impl Files {
             let mut batch = self.spare.pop().unwrap_or_default();
             batch.buf.clear();
             batch.events.clear();
-            open.fill(&mut batch)?;
+            let filled = open.fill(&mut batch);
             let finished = open.done;
+            if let Err(failure) = filled {
+                if batch.events.is_empty() {
+                    return Err(failure);
+                }
+                self.failed = Some(failure);
+                return Ok(Some(batch));
+            }
             if finished {
                 self.current = None;
             }
@@ -86,7 +114,8 @@ impl Open {
             if n == 0 {
                 self.done = true;
                 if self.splitter.pending() > 0 {
-                    let what = format!("the file ends within an event, {} bytes after its start", self.splitter.pending());
+                    let what =
+                        format!("the file ends within an event, {} bytes after its start", self.splitter.pending());
                     return Err(broken(&self.path, self.splitter.offset(), &what, Cause::Data));
                 }
                 break;
@@ -96,6 +125,8 @@ impl Open {
                 let at = self.splitter.offset();
                 match self.splitter.next_event() {
                     Ok(Some(event)) => {
+                        verify(event, &mut self.checksum)
+                            .map_err(|e| broken(&self.path, at, &e.to_string(), Cause::Data))?;
                         let start = batch.buf.len();
                         batch.buf.extend_from_slice(event);
                         batch.events.push(start..batch.buf.len());
@@ -109,6 +140,15 @@ impl Open {
     }
 }
 
+/// Checks an event's trailer; a FORMAT_DESCRIPTION says whether there are any.
+fn verify(event: &[u8], alg: &mut ChecksumAlg) -> Result<(), binlog::Error> {
+    if EventHeader::parse(event)?.event_type == EventType::FORMAT_DESCRIPTION {
+        *alg = FormatDescription::parse(event)?.checksum;
+        return Ok(());
+    }
+    checksum::verify(event, *alg).map(|_| ())
+}
+
 fn broken(path: &Path, offset: u64, what: &str, cause: Cause) -> Failure {
     let message = format!("{} at offset {offset}: {what}", path.display());
     Failure::new(FailureKind::Permanent, cause, message)
@@ -119,7 +159,7 @@ impl EventSource for Files {
 
     fn disconnect(&mut self) {
         self.current = None;
-        self.waiting = Vec::new().into_iter();
+        self.waiting.clear();
     }
 
     fn receive(&mut self, _wait: Duration) -> Option<SourceEvent> {

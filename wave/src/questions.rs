@@ -136,7 +136,8 @@ impl ServerQuestions {
         if start < *to {
             found = scan_statements(&self.source, &start, to)?;
         }
-        let scanned = known.scanned.get_or_insert_with(|| Scanned { from: from.clone(), to: from.clone(), changes: Vec::new() });
+        let scanned =
+            known.scanned.get_or_insert_with(|| Scanned { from: from.clone(), to: from.clone(), changes: Vec::new() });
         scanned.changes.append(&mut found);
         if *to > scanned.to {
             scanned.to = to.clone();
@@ -330,7 +331,9 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
             let files = sql.log_files()?;
             Start { position: at_file(&files[0].name), skip: None }
         }
-        From::Gtid(set) => Start { position: Position { file_pos: FilePos::default(), gtids: set.clone() }, skip: None },
+        From::Gtid(set) => {
+            Start { position: Position { file_pos: FilePos::default(), gtids: set.clone() }, skip: None }
+        }
         From::File(wanted) => {
             let files = sql.log_files()?;
             let names = || files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>();
@@ -363,7 +366,8 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
             while high - low > 1 {
                 let middle = low + (high - low) / 2;
                 match file_time(source, &files[middle].name)? {
-                    Some(begun) if begun <= *us => low = middle,
+                    // Whole seconds: it was begun at any moment of that second.
+                    Some(begun) if begun + 1_000_000 <= *us => low = middle,
                     _ => high = middle,
                 }
             }

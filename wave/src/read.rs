@@ -103,6 +103,7 @@ fn open(options: &ReadOptions, start: Start) -> CommandResult<Box<dyn Reader>> {
     })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn read_exit(error: ReadError) -> Exit {
     let code = match error {
         ReadError::Config(_) => 3,
@@ -132,7 +133,9 @@ impl Printer {
     fn print(&mut self, record: &StoredRecord) -> Result<(), PrintError> {
         let wrong = |what: String| {
             let message = format!("partition {} offset {}: {what}", record.partition, record.offset);
-            PrintError::Exit(Exit::new(7, message).hint("is this a topic that BinLake wrote? --raw prints values as they are"))
+            PrintError::Exit(
+                Exit::new(7, message).hint("is this a topic that BinLake wrote? --raw prints values as they are"),
+            )
         };
         let header = match RecordHeader::decode(&record.header) {
             Ok(header) => header,

@@ -106,8 +106,8 @@ impl Runner {
         let source = coord::SourceId::new(name.clone()).map_err(|e| internal(e.to_string()))?;
         let (sender, inbox) = mpsc::channel();
         let owner = format!("process {}", std::process::id());
-        let coordinator =
-            Coordinator::start(parts.coordination, source, owner, sender.clone()).map_err(|e| internal(e.to_string()))?;
+        let coordinator = Coordinator::start(parts.coordination, source, owner, sender.clone())
+            .map_err(|e| internal(e.to_string()))?;
         let looped = Loop {
             machine: Instance::new(parts.config, parts.spills),
             topics: parts.topics,
@@ -153,7 +153,8 @@ impl Runner {
     #[must_use]
     pub fn join(self) -> Ended {
         self.thread.join().unwrap_or_else(|_| {
-            let message = "the instance ended by a defect of this program; it continues from its checkpoint when started again";
+            let message =
+                "the instance ended by a defect of this program; it continues from its checkpoint when started again";
             Ended::Failed(Failure::new(FailureKind::Permanent, Cause::Internal, message))
         })
     }
@@ -190,6 +191,7 @@ struct Loop {
 const WAIT_BUSY: Duration = Duration::from_millis(1);
 const WAIT_IDLE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(50);
+const LAST_FLUSH: Duration = Duration::from_secs(2);
 
 impl Loop {
     fn now(&self) -> Now {
@@ -222,6 +224,8 @@ impl Loop {
             self.collect_reports(Duration::ZERO);
             let moved = self.pump();
             if let Some(ended) = self.run_commands() {
+                // What was handed on before a failure is good: let it arrive.
+                let _ = self.publisher.flush(LAST_FLUSH, &mut self.reports);
                 self.update_status();
                 return ended;
             }
@@ -415,7 +419,8 @@ impl Loop {
         });
         if let Err(e) = spawned {
             self.awaiting -= 1;
-            let failure = Failure::new(FailureKind::Transient, Cause::Internal, format!("no thread can be started: {e}"));
+            let failure =
+                Failure::new(FailureKind::Transient, Cause::Internal, format!("no thread can be started: {e}"));
             self.feed(Input::StartFailed(failure));
         }
     }

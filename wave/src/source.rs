@@ -4,8 +4,8 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use mysql_wire::{ConnectOptions, Secret};
 use mysql_wire::url::ServerUrl;
+use mysql_wire::{ConnectOptions, Secret};
 use watch::blocking::Endpoint;
 
 use crate::exit::{CommandResult, Exit};
@@ -28,8 +28,9 @@ impl Source {
     /// A URL that cannot be read, a file that is not there.
     pub fn new(text: &str, password_file: Option<&Path>) -> CommandResult<Source> {
         let mut url = ServerUrl::parse(text).map_err(|e| {
-            Exit::usage(format!("the source's address cannot be read: {e}"))
-                .hint("write mysql://user@host:3306/?ssl-mode=required; percent-encode special characters in the password")
+            Exit::usage(format!("the source's address cannot be read: {e}")).hint(
+                "write mysql://user@host:3306/?ssl-mode=required; percent-encode special characters in the password",
+            )
         })?;
         if url.user.is_empty() {
             return Err(Exit::usage("the source's address names no user").hint("write mysql://user@host:3306/"));
@@ -37,10 +38,9 @@ impl Source {
         if url.password.is_none() {
             url.password = Some(find_password(&url, password_file)?);
         }
-        let options = url
-            .options_with(|path: &Path| {
-                std::fs::read(path).map_err(|e| Exit::new(3, format!("{} cannot be read: {e}", path.display())))
-            })?;
+        let options = url.options_with(|path: &Path| {
+            std::fs::read(path).map_err(|e| Exit::new(3, format!("{} cannot be read: {e}", path.display())))
+        })?;
         Ok(Source { url, options: Arc::new(options) })
     }
 
@@ -177,7 +177,6 @@ fn password_span(argument: &[u8]) -> Option<(usize, usize)> {
     let colon = begin + text[begin..end].find(':')?;
     Some((colon + 1, end))
 }
-
 
 #[cfg(test)]
 mod tests {

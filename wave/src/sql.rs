@@ -104,7 +104,8 @@ impl Sql {
     }
 
     fn position_of(&mut self, status: &QueryResult) -> Result<Position, Failure> {
-        let (Some(file), Some(pos)) = (status.first("File"), status.first("Position").and_then(|p| p.parse().ok())) else {
+        let (Some(file), Some(pos)) = (status.first("File"), status.first("Position").and_then(|p| p.parse().ok()))
+        else {
             let message = format!(
                 "{}: the server keeps no binary log (log_bin is OFF): nothing can be read; set log_bin in its \
                  configuration and restart it",
@@ -150,11 +151,7 @@ impl Sql {
     ///
     /// # Errors
     /// The server refuses the position, or the connection breaks.
-    pub fn scan(
-        source: &Source,
-        from: &FilePos,
-        mut each: impl FnMut(&[u8]) -> bool,
-    ) -> Result<(), Failure> {
+    pub fn scan(source: &Source, from: &FilePos, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), Failure> {
         let sql = Sql::connect(source)?;
         let identity = Identity::random();
         let request = mysql_wire::ReplicaRequest {

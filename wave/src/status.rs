@@ -98,7 +98,8 @@ impl StatusCell {
         let totals = machine.totals();
         // Behind means: something is read and not settled, or waits to be read. An idle source is at its end.
         let behind = queued > 0 || machine.in_flight_bytes() > 0;
-        let lag_us = if behind && machine.last_event_us() > 0 { unix_us().saturating_sub(machine.last_event_us()) } else { 0 };
+        let lag_us =
+            if behind && machine.last_event_us() > 0 { unix_us().saturating_sub(machine.last_event_us()) } else { 0 };
         let lag_seconds = lag_us as f64 / 1e6;
         {
             let mut s = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use binlog::position::FilePos;
 use coord::{Change, CoordError, Coordination, Fence, Snapshot, SourceId, Taken, Write};
 use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::format::{maxwell_json, text};
@@ -93,7 +94,8 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
     let until = options.until.as_deref().map(|u| Until::parse("--until", u)).transpose()?;
     let stats = options.stats || matches!(format, Format::None);
     let framing = if matches!(format, Format::Binlake) { Framing::Delimited } else { Framing::Lines };
-    let opened = if options.files.is_empty() { open_server(options, from, until)? } else { open_files(options, from, until)? };
+    let opened =
+        if options.files.is_empty() { open_server(options, from, until)? } else { open_files(options, from, until)? };
     let config = InstanceConfig {
         source: opened.name.clone(),
         feeds: vec![FeedSpec {
@@ -119,7 +121,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
         questions: opened.questions,
         spills: Box::new(DiskSpills::new(std::env::temp_dir())),
         status: status.clone(),
-        on_incident: Box::new(|incident| show_incident(incident)),
+        on_incident: Box::new(show_incident),
     };
     let started = Instant::now();
     let runner = Runner::start(parts)?;
@@ -152,7 +154,11 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
 
 /// What to give `--from` to go on after everything that was printed.
 fn resume_position(status: &SourceStatus) -> String {
-    if status.gtid_set.is_empty() { status.settled.clone() } else { format!("gtid:{}", status.gtid_set.replace('\n', "")) }
+    if status.gtid_set.is_empty() {
+        status.settled.clone()
+    } else {
+        format!("gtid:{}", status.gtid_set.replace('\n', ""))
+    }
 }
 
 fn print_stats(end: &SourceStatus, elapsed: Duration) {
@@ -192,7 +198,7 @@ fn open_files(options: &TailOptions, from: From, until: Option<Until>) -> Comman
         None | Some(Until::Now) => None,
         Some(Until::Gtid(set)) => Some(pipeline::io::Until::Gtids(set)),
         Some(Until::File(pos)) => Some(pipeline::io::Until::Position(pos)),
-        Some(Until::Time(us)) => Some(pipeline::io::Until::Time(us)),
+        Some(Until::Time(us)) => Some(pipeline::io::Until::Time { us, log_end: FilePos::default() }),
     };
     Ok(Opened {
         name: "files".into(),
@@ -217,7 +223,7 @@ fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> Comma
         Some(Until::Now) => Some(pipeline::io::Until::Position(end.file_pos)),
         Some(Until::Gtid(set)) => Some(pipeline::io::Until::Gtids(set)),
         Some(Until::File(pos)) => Some(pipeline::io::Until::Position(pos)),
-        Some(Until::Time(us)) => Some(pipeline::io::Until::Time(us)),
+        Some(Until::Time(us)) => Some(pipeline::io::Until::Time { us, log_end: end.file_pos }),
     };
     drop(sql);
     let name = source.default_name();

@@ -78,9 +78,9 @@ impl Target {
         }
         let mut config = KafkaConfig::new(brokers);
         for pair in query.split('&').filter(|p| !p.is_empty()) {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Exit::usage(format!("--to: `{pair}` is not a property of librdkafka: write name=value")))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| {
+                Exit::usage(format!("--to: `{pair}` is not a property of librdkafka: write name=value"))
+            })?;
             let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
             config.properties.insert(name.to_string(), value);
         }
@@ -135,10 +135,13 @@ pub fn run(options: &UpOptions, stop: &AtomicBool) -> CommandResult {
     };
     let data = DataDir::lock(&options.data_dir).map_err(coordination_failed)?;
     let store = match target {
-        Target::Local => Some(LocalStore::open(LocalConfig::new(options.data_dir.join("topics"))).map_err(publish_exit)?),
+        Target::Local => {
+            Some(LocalStore::open(LocalConfig::new(options.data_dir.join("topics"))).map_err(publish_exit)?)
+        }
         Target::Kafka(_) => None,
     };
-    let watch = Watch::start(WatchOptions::default()).map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
+    let watch =
+        Watch::start(WatchOptions::default()).map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
     let watch = Arc::new(watch);
     let registry = Registry::new();
     let mut running = Vec::new();
@@ -151,8 +154,12 @@ pub fn run(options: &UpOptions, stop: &AtomicBool) -> CommandResult {
         let flavor = sql.flavor();
         drop(sql);
         let origin = format!("mysql://{}", source.address());
-        let status =
-            StatusCell::new(&name, &origin, &format!("{}/{topic}", target.describe()), Some(SourceMetrics::new(&registry, &name)));
+        let status = StatusCell::new(
+            &name,
+            &origin,
+            &format!("{}/{topic}", target.describe()),
+            Some(SourceMetrics::new(&registry, &name)),
+        );
         let id = SourceId::new(name.clone()).map_err(coordination_failed)?;
         let history = Box::new(FileHistory::open(&data).map_err(coordination_failed)?);
         let questions = ServerQuestions::new(source.clone(), id, from.clone(), history).map_err(coordination_failed)?;
@@ -201,6 +208,7 @@ pub fn run(options: &UpOptions, stop: &AtomicBool) -> CommandResult {
     ended
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn publish_exit(error: publish::PublishError) -> Exit {
     use publish::PublishError as E;
     let code = match error {

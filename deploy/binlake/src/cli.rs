@@ -19,7 +19,11 @@ Start here:
   binlake up    --source mysql://user@host:3306/     keep them in topics, go on after a restart";
 
 #[derive(Parser, Debug)]
-#[command(name = "binlake", version, about = "Reads the binary log of MySQL and MariaDB servers once, serves it to many.")]
+#[command(
+    name = "binlake",
+    version,
+    about = "Reads the binary log of MySQL and MariaDB servers once, serves it to many."
+)]
 #[command(before_help = NEWCOMER, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]

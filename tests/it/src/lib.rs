@@ -1,1 +1,1 @@
-//! placeholder while the crate is written
+//! Integration scenarios on real servers live in `tests/it`; this library is empty.

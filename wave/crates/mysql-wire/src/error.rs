@@ -97,29 +97,23 @@ impl WireError {
         Self::Protocol { what: what.into(), at }
     }
 
-    fn server(&self) -> Option<&ServerError> {
-        match self {
-            Self::Server(error) | Self::AuthFailed(error) => Some(error),
-            _ => None,
-        }
-    }
-
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Server(error) => server_kind(error),
-            Self::AuthFailed(_) | Self::AuthUnsupported(_) | Self::Tls(TlsProblem::ClientCertificate(_)) => {
-                ErrorKind::Denied
-            }
             Self::Tls(TlsProblem::Other(_)) | Self::Closed { .. } => ErrorKind::Unavailable,
-            Self::TlsRefused(_) | Self::Tls(_) | Self::TooLarge { .. } | Self::Config(_) => ErrorKind::Config,
+            Self::AuthFailed(_) | Self::AuthUnsupported(_) | Self::TlsRefused(_) | Self::Tls(_) => ErrorKind::Denied,
+            Self::TooLarge { .. } | Self::Config(_) => ErrorKind::Config,
             Self::Protocol { .. } => ErrorKind::Protocol,
         }
     }
 
     /// What to do next, for the common cases.
     pub fn hint(&self) -> Option<&'static str> {
-        if let Some(error) = self.server() {
-            return server_hint(error);
+        match self {
+            // After the login this code means a missing right, whatever its text says.
+            Self::Server(error) if error.code == ACCESS_DENIED => return Some(GRANT),
+            Self::Server(error) | Self::AuthFailed(error) => return server_hint(error),
+            _ => {}
         }
         Some(match self {
             Self::AuthUnsupported(_) => {
@@ -183,15 +177,16 @@ fn fatal_kind(error: &ServerError) -> ErrorKind {
     }
 }
 
+const ACCESS_DENIED: u16 = 1045;
+const GRANT: &str = "grant what is missing: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account (on MariaDB \
+                     10.5 and newer also BINLOG MONITOR)";
+
 fn server_hint(error: &ServerError) -> Option<&'static str> {
     Some(match error.code {
-        1045 | 1698 => {
+        ACCESS_DENIED | 1698 => {
             "check user, password and the host part of the account (SELECT user, host, plugin FROM mysql.user)"
         }
-        1227 | 1142 => {
-            "grant what is missing: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account (on MariaDB 10.5 \
-             and newer also BINLOG MONITOR)"
-        }
+        1227 | 1142 => GRANT,
         3118 | 4151 => "unlock the account: ALTER USER … ACCOUNT UNLOCK",
         1820 | 1862 => "the password has expired: ALTER USER … IDENTIFIED BY …",
         3159 => "this account must use TLS: set ssl-mode=required or stricter",

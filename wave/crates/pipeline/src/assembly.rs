@@ -48,7 +48,8 @@ pub enum Item {
         event: u32,
         place: RowsPlace,
     },
-    Ddl { database: String, sql: String, event: u32, place: RowsPlace },
+    /// `tables` are those the statement names; empty when it is about the database or names none.
+    Ddl { database: String, sql: String, tables: Vec<(String, String)>, event: u32, place: RowsPlace },
 }
 
 /// A transaction being read, or read and waiting.

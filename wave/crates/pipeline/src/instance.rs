@@ -51,7 +51,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            in_flight_bytes: 64 << 20,
+            // Below what every publisher's own queue takes: a topic that hangs must not fill the queue for all.
+            in_flight_bytes: 24 << 20,
             output_bytes: 1 << 20,
             ledger: 1 << 20,
             checkpoint_interval: Duration::from_millis(500),

@@ -49,7 +49,12 @@ pub enum Until {
     /// All of these are executed.
     Gtids(binlog::gtid::GtidSet),
     /// The first transaction committed after this many microseconds since the Unix epoch is not published.
-    Time(u64),
+    /// Without any such transaction it ends when that time is over and the server, read at least to where its log ended
+    /// at the start, has nothing more to send.
+    Time {
+        us: u64,
+        log_end: FilePos,
+    },
 }
 
 /// Answer of the coordination to a take.
@@ -141,18 +146,28 @@ pub enum Input {
     TakeFailed(Failure),
     /// The publisher is ready for this epoch; one topic per feed, in feed order.
     Opened(Vec<OpenTopic>),
-    OpenFailed { feed: Option<usize>, failure: Failure },
+    OpenFailed {
+        feed: Option<usize>,
+        failure: Failure,
+    },
     /// Answer to [`Command::ResolveStart`].
     StartResolved(Box<Start>),
     StartFailed(Failure),
     Connected(Server),
     Disconnected(Failure),
     Events(Batch),
-    Report { token: Token, outcome: Outcome },
+    Report {
+        token: Token,
+        outcome: Outcome,
+    },
     CheckpointWritten,
     CheckpointFailed(Failure),
     /// Answer to [`Command::LoadTable`].
-    TableLoaded { database: String, table: String, result: Result<Box<TableDefinition>, String> },
+    TableLoaded {
+        database: String,
+        table: String,
+        result: Result<Box<TableDefinition>, String>,
+    },
     Tick,
     /// Drain: stop reading, settle what is out, write the checkpoint, finish.
     Stop,
@@ -178,17 +193,35 @@ pub struct Send {
 pub enum Command {
     Take,
     /// Drop what the publisher has not settled, prepare it for `epoch` and open the topics of all live feeds.
-    Open { epoch: u64 },
+    Open {
+        epoch: u64,
+    },
     /// There is no checkpoint: turn the wanted start into a position.
     ResolveStart,
     /// Connect (after a while) and read from here.
-    Connect { from: Start, after: Duration },
+    Connect {
+        from: Start,
+        after: Duration,
+    },
     Disconnect,
-    WriteCheckpoint { epoch: u64, incarnation: u64, checkpoint: Box<Checkpoint>, park: Vec<(String, Stopped)>, quarantine: Vec<(String, Stopped)> },
+    WriteCheckpoint {
+        epoch: u64,
+        incarnation: u64,
+        checkpoint: Box<Checkpoint>,
+        park: Vec<(String, Stopped)>,
+        quarantine: Vec<(String, Stopped)>,
+    },
     /// Read the definition of a table that is valid at this position (see `SchemaHistory`).
-    LoadTable { database: String, table: String, at: FilePos },
+    LoadTable {
+        database: String,
+        table: String,
+        at: FilePos,
+    },
     /// A statement changed these tables (all, when empty) at this position.
-    SchemaChanged { tables: Vec<(String, String)>, at: FilePos },
+    SchemaChanged {
+        tables: Vec<(String, String)>,
+        at: FilePos,
+    },
     Incident(Incident),
     /// The instance has ended; nothing is outstanding.
     Finished(Ended),

@@ -80,9 +80,9 @@ pub fn next(state: State, event: Event) -> Option<State> {
         (_, Event::Fatal) | (S::Draining, Event::Drained) => S::Ended,
         (S::Idle, Event::Start) | (S::BackingOff, Event::BackoffOver) => S::Taking,
         (S::Taking, Event::Taken) => S::Opening,
-        (S::Opening, Event::OpenedWithCheckpoint) | (S::Resolving, Event::Resolved) | (S::Streaming, Event::Disconnected) => {
-            S::Connecting
-        }
+        (S::Opening, Event::OpenedWithCheckpoint)
+        | (S::Resolving, Event::Resolved)
+        | (S::Streaming, Event::Disconnected) => S::Connecting,
         // A failed connection attempt is tried again from the same position.
         (S::Connecting, Event::Disconnected) => S::Connecting,
         (S::Opening, Event::OpenedWithout) => S::Resolving,

@@ -112,7 +112,7 @@ impl Instance {
             return false;
         };
         match item {
-            Item::Ddl { database, sql, event, place } => {
+            Item::Ddl { database, sql, tables, event, place } => {
                 let txn = p.txn.clone();
                 let view = DdlView {
                     txn: &txn,
@@ -122,7 +122,7 @@ impl Instance {
                     event_pos: place.pos,
                     event,
                 };
-                self.publish_ddl(p, &view, now, out);
+                self.publish_ddl(p, &view, &tables, now, out);
             }
             Item::Rows { route, at, len, op, event, place } => {
                 let held = HeldRows { at, len, op, event, place };
@@ -228,7 +228,17 @@ impl Instance {
             let progress = FeedProgress { next: p.next, end_of_event, last_item: &p.last_item };
             for group in &route.groups {
                 let mut offsets = std::mem::take(&mut p.offsets);
-                let result = self.encode_row(group, &view, &progress, &mut offsets, &mut p.txn_bytes, p.slot, &mut scratch, now, out);
+                let result = self.encode_row(
+                    group,
+                    &view,
+                    &progress,
+                    &mut offsets,
+                    &mut p.txn_bytes,
+                    p.slot,
+                    &mut scratch,
+                    now,
+                    out,
+                );
                 p.offsets = offsets;
                 result?;
             }
@@ -271,7 +281,8 @@ impl Instance {
             let key_cells = if view.op == Op::Insert { view.after } else { view.before };
             let partitions = self.feeds[feed].topic.partitions;
             let by_key = self.config.feeds[feed].order == Order::RowKey;
-            let hash = |cells: &[Cell<'_>], buf: &mut Vec<u8>| if by_key { key_hash(view.table, cells, buf) } else { 0 };
+            let hash =
+                |cells: &[Cell<'_>], buf: &mut Vec<u8>| if by_key { key_hash(view.table, cells, buf) } else { 0 };
             let from = hash(key_cells, &mut scratch.hash);
             let split = member.split_key && view.op == Op::Update && key_changed(view);
             let last = progress.end_of_event && progress.last_item.get(feed).copied().flatten() == Some(progress.next);
@@ -285,7 +296,12 @@ impl Instance {
             };
             let count = halves.iter().flatten().count();
             for (i, (half, hash)) in halves.into_iter().flatten().enumerate() {
-                let half = RowView { offset: offsets[feed], last: last && i + 1 == count, columns: group.columns.as_deref(), ..half };
+                let half = RowView {
+                    offset: offsets[feed],
+                    last: last && i + 1 == count,
+                    columns: group.columns.as_deref(),
+                    ..half
+                };
                 offsets[feed] += 1;
                 let wanted = (half.offset, half.last, half.part, half.op);
                 let same = match group.plan {
@@ -301,9 +317,12 @@ impl Instance {
                     encoded = Some(wanted);
                 }
                 let id = RowId { seq: view.txn.seq, event: view.event, row: view.row, part: half.part };
-                let place = Place { feed, partition: partition_of(hash, partitions), id, end_of_transaction: half.last };
+                let place =
+                    Place { feed, partition: partition_of(hash, partitions), id, end_of_transaction: half.last };
                 match &group.plan {
-                    Plan::Binlake(plan) => self.batch_row(plan, view.txn, txn_bytes, &place, slot, &scratch.value, now, out),
+                    Plan::Binlake(plan) => {
+                        self.batch_row(plan, view.txn, txn_bytes, &place, slot, &scratch.value, now, out);
+                    }
                     plan => {
                         scratch.key.clear();
                         if let Plan::MaxwellJson(plan) = plan {
@@ -326,10 +345,18 @@ impl Instance {
         }
     }
 
-    fn publish_ddl(&mut self, p: &mut Publishing, view: &DdlView<'_>, now: Now, out: &mut Output) {
+    fn publish_ddl(
+        &mut self,
+        p: &mut Publishing,
+        view: &DdlView<'_>,
+        named: &[(String, String)],
+        now: Now,
+        out: &mut Output,
+    ) {
         let mut value = Vec::new();
         for feed in 0..self.feeds.len() {
-            if self.feeds[feed].parked.is_some() || !self.config.feeds[feed].rule.events.ddl {
+            let rule = &self.config.feeds[feed].rule;
+            if self.feeds[feed].parked.is_some() || !rule.wants_ddl(view.database, named) {
                 continue;
             }
             value.clear();

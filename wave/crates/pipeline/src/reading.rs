@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binlog::event::{Event, EventHeader, Query, QueryKind, Verb, XaStatement, classify_query};
+use binlog::event::{Ddl, Event, EventHeader, Query, QueryKind, TableName, Verb, XaStatement, classify_query};
 use binlog::gtid::GtidSet;
 use binlog::position::FilePos;
 use binlog::schema::{SchemaSource, Table};
@@ -71,7 +71,7 @@ impl Instance {
         let before = self.read.file_pos.pos;
         self.event_start = before;
         self.track_position(&header);
-        let flow = match event {
+        let mut flow = match event {
             Event::FormatDescription(_) => match Arc::make_mut(&mut self.stream).parse(raw) {
                 Ok(_) => {
                     self.tables.clear();
@@ -106,6 +106,11 @@ impl Instance {
             self.totals.bytes -= raw.len() as u64;
         } else if self.open.is_none() {
             self.boundary.clone_from(&self.read.file_pos);
+            // Also without a transaction: the log may end with none, or reading may begin at its end.
+            if matches!(flow, Flow::Next) && self.until_reached() {
+                self.finishing = true;
+                flow = Flow::Halt;
+            }
         }
         flow
     }
@@ -187,7 +192,9 @@ impl Instance {
             Event::Query(q) => return self.on_query(header, q, out),
             Event::TableMap(map) => return self.on_table_map(map, now, out),
             Event::Rows(rows) => return self.on_rows(header, (rows.table_id, rows.kind), raw, inner, now, out),
-            Event::CompressedRows(rows) => return self.on_rows(header, (rows.table_id(), rows.kind()), raw, inner, now, out),
+            Event::CompressedRows(rows) => {
+                return self.on_rows(header, (rows.table_id(), rows.kind()), raw, inner, now, out);
+            }
             Event::CompressedQuery(q) => {
                 let mut sql = Vec::new();
                 return match binlog::mariadb::uncompress(q.sql, MAX_EVENT, &mut sql) {
@@ -215,17 +222,25 @@ impl Instance {
                 let message = format!("event type {code} is not known to this version and was passed over");
                 self.incident(IncidentCode::UnknownEvent, "", message, out);
             }
-            Event::Heartbeat { file, pos } => self.on_heartbeat(file, *pos),
+            Event::Heartbeat { file, pos } => self.on_heartbeat(file, *pos, now),
             _ => {}
         }
         Flow::Next
     }
 
     /// A heartbeat names the end of the log: with nothing open or unsettled, that is settled too.
-    fn on_heartbeat(&mut self, file: &[u8], pos: u64) {
+    fn on_heartbeat(&mut self, file: &[u8], pos: u64, now: Now) {
         let at = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
         if self.open.is_none() && at > self.read.file_pos {
             self.read.file_pos = at;
+        }
+        // Nobody commits any more: the wanted time has passed without a transaction that tells so.
+        if let Some(Until::Time { us, log_end }) = &self.config.until
+            && self.open.is_none()
+            && now.unix_us > *us
+            && self.read.file_pos >= *log_end
+        {
+            self.finishing = true;
         }
     }
 
@@ -282,9 +297,11 @@ impl Instance {
                 let sql = q.charset.decode_to_string(q.sql).unwrap_or_else(|_| text(q.sql));
                 let ends = !open.begun;
                 if !ddl.temporary {
-                    let item = Item::Ddl { database: database.clone(), sql, event: open.events, place };
+                    let tables = named_tables(&ddl, &database);
+                    let about = ddl.database.clone().unwrap_or(database);
+                    let item = Item::Ddl { database: about, sql, tables: tables.clone(), event: open.events, place };
                     open.items.push(item);
-                    self.schema_changed(&ddl, &database, out);
+                    self.schema_changed(ddl.verb, tables, out);
                 }
                 if let Some(open) = self.open.as_mut() {
                     open.events += 1;
@@ -325,16 +342,10 @@ impl Instance {
         self.incident(IncidentCode::StatementFormat, &database, message, out);
     }
 
-    fn schema_changed(&mut self, ddl: &binlog::event::Ddl, database: &str, out: &mut Output) {
-        let table_changes = !matches!(ddl.verb, Verb::Other | Verb::CreateDatabase | Verb::TruncateTable);
-        if !table_changes {
+    fn schema_changed(&mut self, verb: Verb, tables: Vec<(String, String)>, out: &mut Output) {
+        if matches!(verb, Verb::Other | Verb::CreateDatabase | Verb::TruncateTable) {
             return;
         }
-        let tables: Vec<(String, String)> = ddl
-            .tables
-            .iter()
-            .map(|t| (t.database.clone().unwrap_or_else(|| database.to_string()), t.table.clone()))
-            .collect();
         if tables.is_empty() {
             self.definitions.clear();
         }
@@ -358,9 +369,12 @@ impl Instance {
         }
         let database = String::from_utf8_lossy(map.database).into_owned();
         let name = String::from_utf8_lossy(map.table).into_owned();
-        let any = self.config.feeds.iter().enumerate().any(|(i, f)| {
-            self.feeds[i].parked.is_none() && f.rule.tables.matches(&database, &name)
-        });
+        let any = self
+            .config
+            .feeds
+            .iter()
+            .enumerate()
+            .any(|(i, f)| self.feeds[i].parked.is_none() && f.rule.tables.matches(&database, &name));
         if !any {
             self.tables.insert(map.table_id, TableState::Unwanted(body.to_vec()));
             return Flow::Next;
@@ -424,7 +438,13 @@ impl Instance {
         let route = match self.tables.get(&table_id) {
             Some(TableState::Wanted(route)) => Some(Arc::clone(route)),
             Some(TableState::Unwanted(_) | TableState::Quarantined(_)) => None,
-            None => return self.halt_permanent(format!("rows of table id {table_id} come without its table map"), now, out),
+            None => {
+                return self.halt_permanent(
+                    format!("rows of table id {table_id} come without its table map"),
+                    now,
+                    out,
+                );
+            }
         };
         self.opened_by(header);
         let Some(open) = self.open.as_mut() else { return Flow::Next };
@@ -481,7 +501,8 @@ impl Instance {
                 open.adopt(prepared);
             }
         } else if !self.skipping(0) {
-            let message = format!("XA COMMIT {xid}: its PREPARE lies before the start of reading; its rows are not published");
+            let message =
+                format!("XA COMMIT {xid}: its PREPARE lies before the start of reading; its rows are not published");
             self.incident(IncidentCode::ServerIncident, "", message, out);
         }
         self.commit(header, None, XaChange::Decided(xid))
@@ -519,7 +540,7 @@ impl Instance {
             return self.after_transaction();
         }
         self.skip = None;
-        if let Some(Until::Time(us)) = self.config.until
+        if let Some(Until::Time { us, .. }) = self.config.until
             && commit_us > us
         {
             self.finishing = true;
@@ -572,8 +593,7 @@ impl Instance {
     fn last_items(&self, items: &[Item]) -> Vec<Option<usize>> {
         let mut last = vec![None; self.feeds.len()];
         for (i, item) in items.iter().enumerate() {
-            if let Item::Rows { route, op, .. } = item
-            {
+            if let Item::Rows { route, op, .. } = item {
                 for member in route.groups.iter().flat_map(|g| &g.members).filter(|m| m.events.wants(*op)) {
                     last[member.feed] = Some(i);
                 }
@@ -583,26 +603,29 @@ impl Instance {
     }
 
     fn after_transaction(&mut self) -> Flow {
-        let reached = match &self.config.until {
-            Some(Until::Position(p)) => self.read.file_pos >= *p,
-            Some(Until::Gtids(set)) => self.read.gtids.contains_set(set),
-            _ => false,
-        };
-        if reached {
-            self.finishing = true;
-            return Flow::Halt;
-        }
         if self.publishing.is_none() {
             self.advance();
         }
         Flow::Next
     }
 
+    fn until_reached(&self) -> bool {
+        match &self.config.until {
+            Some(Until::Position(p)) => self.read.file_pos >= *p,
+            Some(Until::Gtids(set)) => self.read.gtids.contains_set(set),
+            Some(Until::Time { .. }) | None => false,
+        }
+    }
+
     /// An event that cannot be decoded: when it is rows of a known table, that table stops; otherwise nothing after it
     /// can be trusted.
     fn undecodable(&mut self, raw: &[u8], error: &binlog::Error, now: Now, out: &mut Output) -> Flow {
         let code = raw.get(4).copied().unwrap_or(0);
-        self.halt_permanent(format!("event of type {code} after {} cannot be read: {error}", self.read.file_pos), now, out)
+        self.halt_permanent(
+            format!("event of type {code} after {} cannot be read: {error}", self.read.file_pos),
+            now,
+            out,
+        )
     }
 
     fn halt_permanent(&mut self, message: String, now: Now, out: &mut Output) -> Flow {
@@ -614,6 +637,11 @@ impl Instance {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn named_tables(ddl: &Ddl, database: &str) -> Vec<(String, String)> {
+    let database_of = |t: &TableName| t.database.clone().unwrap_or_else(|| database.to_string());
+    ddl.tables.iter().map(|t| (database_of(t), t.table.clone())).collect()
 }
 
 /// The name in `SAVEPOINT name` or `ROLLBACK TO name`, which the server writes last and quoted.

@@ -36,10 +36,9 @@ enum Matcher {
 impl Matcher {
     fn new(text: &str) -> Result<Matcher, RuleError> {
         if let Some(body) = text.strip_prefix('/') {
-            let body = body
-                .strip_suffix('/')
-                .filter(|b| !b.is_empty())
-                .ok_or_else(|| rule_error(text, "a regular expression stands between two slashes, as in /shop\\.o.*/"))?;
+            let body = body.strip_suffix('/').filter(|b| !b.is_empty()).ok_or_else(|| {
+                rule_error(text, "a regular expression stands between two slashes, as in /shop\\.o.*/")
+            })?;
             let regex = RegexBuilder::new(&format!("^(?:{body})$"))
                 .size_limit(PATTERN_SIZE_LIMIT)
                 .build()
@@ -230,6 +229,16 @@ pub struct Rule {
     pub columns: Columns,
 }
 
+impl Rule {
+    /// Whether a statement is wanted: it names a wanted table, or it is about a whole database of which all tables are.
+    #[must_use]
+    pub fn wants_ddl(&self, database: &str, named: &[(String, String)]) -> bool {
+        let of_table = named.iter().any(|(d, t)| self.tables.matches(d, t));
+        let of_database = named.is_empty() && self.tables.matches(database, "*");
+        self.events.ddl && (of_table || of_database)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +270,21 @@ mod tests {
         assert!(TablePatterns::parse("/a(b/").unwrap_err().problem.contains("unclosed"));
         assert!(TablePatterns::parse("/ab").unwrap_err().problem.contains("between two slashes"));
         assert!(TablePatterns::parse("shop.[a").is_err());
+    }
+
+    #[test]
+    fn statements_follow_the_tables_they_name() {
+        let rule = |tables: &str| Rule {
+            tables: TablePatterns::parse(tables).unwrap(),
+            events: EventKinds::parse("ddl").unwrap(),
+            columns: Columns::default(),
+        };
+        let named = [("secret".to_string(), "t".to_string())];
+        assert!(!rule("shop.*").wants_ddl("shop", &named), "a statement about somebody else's table");
+        assert!(rule("shop.*,secret.t").wants_ddl("shop", &named));
+        assert!(rule("shop.*").wants_ddl("shop", &[]));
+        assert!(!rule("shop.orders").wants_ddl("shop", &[]) && !rule("shop.*").wants_ddl("secret", &[]));
+        assert!(rule("").wants_ddl("shop", &[]));
     }
 
     #[test]

@@ -134,7 +134,8 @@ impl HeldReader {
         while at >= self.passed && self.next_block < self.held.blocks.len() {
             self.load_next()?;
         }
-        let (from, source) = if at < self.passed { (self.block_start, &self.block) } else { (self.held.raw, &self.held.memory) };
+        let (from, source) =
+            if at < self.passed { (self.block_start, &self.block) } else { (self.held.raw, &self.held.memory) };
         let start = at.checked_sub(from).and_then(|s| usize::try_from(s).ok()).unwrap_or(usize::MAX);
         start
             .checked_add(len)

@@ -1,0 +1,180 @@
+//! Restart safety: whatever ends and comes back under load, every row arrives, and after dropping what the header says
+//! was delivered before, exactly once.
+
+use kit::{Kafka, MariaDb, MySql, Proxy};
+
+use crate::support::{
+    LOAD_TABLE, Up, assert_complete, assert_exact, load_for, read_local, read_raw, topic_of, under_load,
+};
+
+#[test]
+fn stop_kill_and_server_restart_lose_nothing() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql(LOAD_TABLE).unwrap();
+    let (url, topic) = (mysql.url(), topic_of(mysql.port()));
+    let (orderly, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let args = |dir: &tempfile::TempDir, format: &'static str| {
+        ["--source", &url, "--tables", "it.*", "--format", format, "--data-dir", dir.path().to_str().unwrap()]
+            .map(str::to_owned)
+    };
+    let start = |args: &[String; 8]| Up::start(&args.each_ref().map(String::as_str));
+    let (calm, rough) = (args(&orderly, "maxwell-json"), args(&killed, "binlake"));
+
+    let mut first = start(&calm);
+    let mut second = start(&rough);
+    first.wait_streaming();
+    second.wait_streaming();
+    under_load(&mysql, || {
+        for _ in 0..3 {
+            load_for(500);
+            first.stop();
+            load_for(100);
+            first = start(&calm);
+            load_for(500);
+            second.process.kill9().unwrap();
+            second = start(&rough);
+        }
+    });
+    first.wait_settled(&mysql);
+    second.wait_settled(&mysql);
+    assert_exact(&read_raw(orderly.path(), &topic), &mysql);
+    assert_exact(&read_local(killed.path(), &topic), &mysql);
+
+    under_load(&mysql, || {
+        for _ in 0..2 {
+            load_for(300);
+            mysql.kill().unwrap();
+            mysql.restart().unwrap();
+        }
+        load_for(300);
+    });
+    mysql.sql("INSERT INTO it.t (pad) VALUES ('last')").unwrap();
+    first.wait_settled(&mysql);
+    second.wait_settled(&mysql);
+    // A reader that only lost its server repeats nothing.
+    assert_exact(&read_raw(orderly.path(), &topic), &mysql);
+    assert_exact(&read_local(killed.path(), &topic), &mysql);
+    first.stop();
+    second.stop();
+}
+
+#[test]
+fn server_without_gtids_is_cut_in_the_middle_of_transactions() {
+    let mysql = MySql::with("9.7", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
+    mysql.sql(LOAD_TABLE).unwrap();
+    let proxy = Proxy::to(mysql.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
+    up.wait_streaming();
+    // Slow enough that a cut falls between the events of one transaction of 4 MB.
+    proxy.slow(3_000_000);
+    mysql.sql("INSERT INTO it.t (pad) VALUES ('a'), ('b')").unwrap();
+    mysql
+        .sql(
+            "SET SESSION cte_max_recursion_depth = 100000; INSERT INTO it.t (pad) WITH RECURSIVE n (i) AS \
+               (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) SELECT REPEAT('z', 90) FROM n",
+        )
+        .unwrap();
+    load_for(500);
+    proxy.cut();
+    load_for(700);
+    proxy.cut();
+    proxy.resume();
+    up.wait_settled(&mysql);
+    up.stop();
+    assert_exact(&read_raw(dir.path(), &topic_of(proxy.port())), &mysql);
+}
+
+#[test]
+fn failover_by_gtid_to_a_replica() {
+    let source = MySql::start().unwrap();
+    let replica = MySql::with("9.7", &["--server-id=2"]).unwrap();
+    replica
+        .sql(&format!(
+            "RESET BINARY LOGS AND GTIDS; CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={}, \
+             SOURCE_USER='repl', SOURCE_PASSWORD='repl', SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, \
+             SOURCE_CONNECT_RETRY=1; START REPLICA",
+            source.port()
+        ))
+        .unwrap();
+    source.sql(LOAD_TABLE).unwrap();
+    let proxy = Proxy::to(source.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
+    up.wait_streaming();
+    under_load(&source, || load_for(1000));
+    let executed = source.sql("SELECT @@gtid_executed").unwrap().replace("\\n", "");
+    let waited = replica.sql(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 20)", executed.trim())).unwrap();
+    assert_eq!(waited, "0\n");
+    source.kill().unwrap();
+    proxy.retarget(replica.addr());
+    proxy.cut();
+    replica.sql("STOP REPLICA; RESET REPLICA ALL").unwrap();
+    under_load(&replica, || load_for(1000));
+    up.wait_settled(&replica);
+    let health = up.health().to_string();
+    assert!(health.contains("server_changed"), "{health}");
+    up.stop();
+    let topic = topic_of(proxy.port());
+    // Another server is a new incarnation: what was unsettled comes again and the rule accepts it, nothing is lost.
+    assert_complete(&read_local(dir.path(), &topic), &replica);
+}
+
+#[test]
+fn kafka_broker_killed_and_started() {
+    let kafka = Kafka::start(1).unwrap();
+    let mysql = MySql::start().unwrap();
+    mysql.sql(LOAD_TABLE).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (url, to) = (mysql.url(), format!("kafka://{}", kafka.bootstrap()));
+    let data = dir.path().to_str().unwrap();
+    let mut up =
+        Up::start(&["--source", &url, "--tables", "it.*", "--to", &to, "--topic", "changes", "--data-dir", data]);
+    up.wait_streaming();
+    under_load(&mysql, || {
+        load_for(1000);
+        kafka.kill_broker(1).unwrap();
+        load_for(1000);
+        kafka.start_broker(1).unwrap();
+        load_for(500);
+    });
+    up.wait_settled(&mysql);
+    up.stop();
+    let read = ["read", "--from", &to, "--topic", "changes", "--until-end"];
+    assert_exact(&crate::support::lines(&read), &mysql);
+    assert_complete(&crate::support::lines(&[&read[..], &["--raw"]].concat()), &mysql);
+}
+
+#[test]
+fn mariadb_by_gtid_with_restarts_of_both() {
+    let mariadb = MariaDb::start().unwrap();
+    mariadb.sql(LOAD_TABLE).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = mariadb.url();
+    let args = ["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()];
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    let from = format!("gtid:{}", mariadb.sql("SELECT @@gtid_binlog_pos").unwrap().trim());
+    under_load(&mariadb, || {
+        load_for(400);
+        up.process.kill9().unwrap();
+        up = Up::start(&args);
+        load_for(400);
+        mariadb.kill().unwrap();
+        mariadb.restart().unwrap();
+        load_for(400);
+        up.stop();
+        up = Up::start(&args);
+    });
+    mariadb.sql("INSERT INTO it.t (pad) VALUES ('last')").unwrap();
+    up.wait_settled(&mariadb);
+    let settled = mariadb.sql("SELECT @@gtid_binlog_pos").unwrap();
+    assert_eq!(up.health()["gtid_set"], settled.trim());
+    up.stop();
+    assert_exact(&read_local(dir.path(), &topic_of(mariadb.port())), &mariadb);
+    let tail =
+        crate::support::lines(&["tail", "--source", &url, "--tables", "it.*", "--from", &from, "--until", "now"]);
+    assert_exact(&tail, &mariadb);
+}

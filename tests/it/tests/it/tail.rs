@@ -1,0 +1,122 @@
+//! `binlake tail`: where it starts and ends, what it leaves out, its forms, and how it stops.
+
+use std::process::Command;
+
+use kit::{Database, MySql, Process, binlake_bin};
+use prost::Message;
+use proto::v1::RowBatch;
+
+use crate::support::{LOAD_TABLE, SOON, assert_exact, binlake, ids, lines, load_for, log_end, under_load};
+
+const TABLES: &str = "CREATE DATABASE it; CREATE DATABASE other; CREATE TABLE it.t (id BIGINT PRIMARY KEY, a INT, b VARCHAR(20)); \
+                      CREATE TABLE it.u (id BIGINT PRIMARY KEY); CREATE TABLE other.t (id BIGINT PRIMARY KEY)";
+
+fn gtids(db: &Database) -> String {
+    format!("gtid:{}", db.sql("SELECT @@gtid_executed").unwrap().replace("\\n", "").trim())
+}
+
+#[test]
+fn starts_ends_and_choices() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql(TABLES).unwrap();
+    let url = mysql.url();
+    let tail = |more: &[&str]| lines(&[&["tail", "--source", &url], more].concat());
+    mysql.sql("INSERT INTO it.t VALUES (1, 1, 'one'); INSERT INTO it.u VALUES (2)").unwrap();
+    let (gtid, place) = (gtids(&mysql), log_end(&mysql));
+    mysql.sql("INSERT INTO other.t VALUES (3)").unwrap();
+    mysql.sql("FLUSH BINARY LOGS; UPDATE it.t SET a = 2 WHERE id = 1; INSERT INTO it.t VALUES (4, 4, 'four'), (5, 5, 'five')").unwrap();
+    // Times in the log's headers are whole seconds.
+    load_for(1100);
+    let time = mysql.sql("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), 'time:%Y-%m-%dT%H:%i:%s.%fZ')").unwrap();
+    let (later_gtid, later_place, time) = (gtids(&mysql), log_end(&mysql), time.trim());
+    load_for(100);
+    mysql.sql("DELETE FROM it.t WHERE id = 4; INSERT INTO it.u VALUES (6); FLUSH BINARY LOGS").unwrap();
+
+    let all = [1, 2, 3, 1, 4, 5, 4, 6];
+    let ends_now = ["--from", "earliest", "--until", "now"];
+    let source = tail(&ends_now);
+    assert_eq!(ids(&source), all);
+    assert_eq!(ids(&tail(&["--from", &gtid, "--until", "now"])), all[2..]);
+    assert_eq!(ids(&tail(&["--from", &place, "--until", "now"])), all[2..]);
+    assert_eq!(ids(&tail(&["--from", time, "--until", "now"])), all[6..]);
+    assert_eq!(ids(&tail(&["--from", "earliest", "--until", &later_gtid])), all[..6]);
+    assert_eq!(ids(&tail(&["--from", "earliest", "--until", &later_place])), all[..6]);
+    assert_eq!(ids(&tail(&["--from", "earliest", "--until", time])), all[..6]);
+    assert_eq!(ids(&tail(&["--from", &gtid, "--until", &later_place])), all[2..6]);
+    assert_eq!(ids(&tail(&["--from", "earliest", "--limit", "5"])), all[..5], "within a multi-row insert");
+    // Nothing is left to read: it ends at once.
+    assert!(tail(&["--from", &log_end(&mysql), "--until", "now"]).is_empty());
+    assert!(tail(&["--until", "now"]).is_empty());
+
+    let chosen = |more: &[&str]| ids(&tail(&[&ends_now[..], more].concat()));
+    assert_eq!(chosen(&["--tables", "it.*,!it.u"]), [1, 1, 4, 5, 4]);
+    assert_eq!(chosen(&["--tables", "/^(other|it)\\.t$/"]), [1, 3, 1, 4, 5, 4]);
+    assert_eq!(chosen(&["--tables", "!it.*"]), [3]);
+    assert_eq!(chosen(&["--events", "update,delete"]), [1, 4]);
+    let columns = tail(&[&ends_now[..], &["--columns", "it.t:id,b", "--tables", "it.t", "--limit", "1"]].concat());
+    let message: serde_json::Value = serde_json::from_str(&columns[0]).unwrap();
+    assert_eq!(message["data"], serde_json::json!({"id": 1, "b": "one"}));
+
+    // Files say the same as the server.
+    let files = ["binlog.000001", "binlog.000002", "binlog.000003"].map(|f| mysql.dir().join("data").join(f));
+    let mut by_files = vec!["tail"];
+    by_files.extend(files.iter().flat_map(|f| ["--file", f.to_str().unwrap()]));
+    assert_eq!(lines(&by_files), source);
+    assert_eq!(ids(&lines(&[&by_files[..], &["--from", time]].concat())), all[6..]);
+    assert_eq!(ids(&lines(&[&by_files[..], &["--until", &later_place]].concat())), all[..6]);
+
+    let delimited = binlake(&[&["tail", "--source", &url, "--format", "binlake"], &ends_now[..]].concat());
+    assert_eq!(delimited.code, 0, "{}", delimited.stderr);
+    let (mut rest, mut rows) = (&delimited.stdout_bytes[..], 0);
+    while !rest.is_empty() {
+        let batch = RowBatch::decode_length_delimited(&mut rest).unwrap();
+        assert!(batch.schemas.iter().all(|s| s.table == "t" || s.table == "u"));
+        rows += batch.blocks.iter().map(|b| b.rows.len()).sum::<usize>();
+    }
+    assert_eq!(rows, all.len());
+
+    let none = binlake(&[&["tail", "--source", &url, "--format", "none"], &ends_now[..]].concat());
+    assert!(none.stdout.is_empty() && none.stderr.starts_with("rows=8 transactions="), "{none:?}");
+    let text = tail(&[&ends_now[..], &["--format", "text"]].concat());
+    let rows: Vec<_> = text.iter().filter(|l| !l.starts_with("──")).collect();
+    assert!(rows.len() == 8 && rows.iter().any(|l| l.contains("it.t") && l.contains("four")), "{text:#?}");
+}
+
+#[test]
+fn a_broken_pipe_ends_it_quietly() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql(LOAD_TABLE).unwrap();
+    under_load(&mysql, || {
+        let mut shell = Command::new("sh");
+        // The code of the program itself, not of `head`.
+        shell.args(["-c", r#"{ "$1" tail --source "$2" --from earliest; echo "code $?" >&2; } | head -1"#, "sh"]);
+        shell.arg(binlake_bin().unwrap()).arg(mysql.url());
+        let mut process = Process::spawn(shell).unwrap();
+        process.wait(SOON).unwrap();
+        assert_eq!(process.stderr(), "code 0\n");
+        assert_eq!(process.stdout().lines().count(), 1);
+    });
+}
+
+#[test]
+fn interrupts_name_the_place_to_go_on_from() {
+    let mysql = MySql::start().unwrap();
+    let mut from = gtids(&mysql);
+    mysql.sql(LOAD_TABLE).unwrap();
+    let url = mysql.url();
+    let mut all = Vec::new();
+    under_load(&mysql, || {
+        for _ in 0..3 {
+            let mut tail = Process::binlake(&["tail", "--source", &url, "--tables", "it.*", "--from", &from]).unwrap();
+            load_for(700);
+            tail.signal("INT").unwrap();
+            assert_eq!(tail.wait(SOON).unwrap().code(), Some(0), "{}", tail.stderr());
+            let said = tail.stderr();
+            from = said.trim().split("resume with --from ").nth(1).unwrap_or_else(|| panic!("{said}")).to_owned();
+            all.extend(tail.stdout().lines().map(str::to_owned));
+        }
+    });
+    assert!(from.starts_with("gtid:"), "{from}");
+    all.extend(lines(&["tail", "--source", &url, "--tables", "it.*", "--from", &from, "--until", "now"]));
+    assert_exact(&all, &mysql);
+}
