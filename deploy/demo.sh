@@ -110,6 +110,7 @@ if [ "$with_kafka" != 0 ]; then
   step "starting Kafka 4.3.1 on 127.0.0.1:$port" "$servers/kafka.sh" start "$tmp/kafka" "$port"
   to="kafka://$(cat "$tmp/kafka/bootstrap")"
 fi
+step "looking for the tools that the build needs" deploy/servers/install-deps.sh
 step "building BinLake in release (the first time takes some minutes)" cargo build --release -p binlake -p binlake-load
 
 topic=shop

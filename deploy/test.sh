@@ -22,7 +22,7 @@ stage() { # NAME COMMAND...
   printf '\n== %s ==\n' "$stage"
   local begin=$SECONDS
   "$@"
-  report+=$(printf '%6.1f  %s' "$(echo "scale=2; ($SECONDS - $begin) / 60" | bc)" "$stage")'\n'
+  report+=$(awk -v s=$((SECONDS - begin)) -v n="$stage" 'BEGIN { printf "%6.1f  %s", s / 60, n }')'\n'
 }
 
 servers() {
