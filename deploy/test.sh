@@ -35,7 +35,8 @@ servers() {
 }
 
 build() {
-  cargo build --quiet -p binlake
+  # All at once: one choice of features, so nothing is built twice.
+  cargo build --quiet --workspace --bins
   cargo test --quiet --workspace --no-run
 }
 
@@ -51,6 +52,6 @@ if [ "${1:-all}" = all ]; then
   stage "unit and conformance" unit
   stage "simulation" simulation
 else
-  stage "build" cargo build --quiet -p binlake
+  stage "build" cargo build --quiet --workspace --bins
 fi
 stage "integration" integration
