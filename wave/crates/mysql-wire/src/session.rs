@@ -157,7 +157,7 @@ impl Session {
         }
         let progress = self.advance();
         if let Err(error) = &progress
-            && self.state != State::Ready
+            && (self.state != State::Ready || !matches!(error, WireError::Server(_)))
         {
             self.fail(error);
         }

@@ -160,6 +160,25 @@ fn a_request_for_a_local_file_ends_the_session() {
     assert!(session.query("SELECT 1").is_err());
 }
 
+/// Found by fuzzing: the session stayed ready and told the same error for ever, so that a driver could send on.
+#[test]
+fn bytes_that_nobody_asked_for_end_a_ready_session() {
+    // a length above the limit, a number that is not due, a packet that answers nothing
+    for bytes in [vec![0x7e, 0xff, 0xff, 0xff], packet(9, b"what?"), packet(3, b"\0")] {
+        let mut options = ConnectOptions::new("127.0.0.1", "repl", "repl");
+        options.tls.mode = SslMode::Disabled;
+        options.limits.max_result = 64 << 10;
+        let mut session = Session::new(Arc::new(options), [7; 32]).unwrap();
+        feed(&mut session, &[greeting(), packet(2, &[0, 0, 0, 2, 0, 0, 0]), bytes].concat()).unwrap();
+        assert!(matches!(session.poll(), Ok(Some(Progress::Ready(_)))));
+        let error = session.poll().unwrap_err();
+        assert!(matches!(error, WireError::TooLarge { .. } | WireError::Protocol { .. }), "{error}");
+        assert!(!session.is_ready());
+        assert_eq!(session.poll(), Err(error));
+        assert!(session.query("SELECT 1").is_err());
+    }
+}
+
 #[test]
 fn a_downgrade_to_clear_text_is_refused() {
     for allow in [false, true] {

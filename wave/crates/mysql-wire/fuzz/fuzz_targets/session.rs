@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use memory::{Counting, peak};
-use mysql_wire::{ConnectOptions, Flavor, Progress, ReplicaRequest, Session, SslMode, StartPosition};
+use mysql_wire::{ConnectOptions, Flavor, Progress, ReplicaRequest, Session, SslMode, StartPosition, WireError};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -59,7 +59,9 @@ impl Peer {
                 Ok(Some(progress)) => self.on_progress(progress),
                 Err(error) => {
                     let _ = (error.to_string(), error.kind());
-                    if !self.session.is_ready() {
+                    if self.session.is_ready() {
+                        assert!(matches!(error, WireError::Server(_)), "{error} leaves the session usable");
+                    } else {
                         assert_eq!(self.session.poll(), Err(error), "an error stays");
                         self.ended = true;
                     }

@@ -17,6 +17,10 @@ fuzz_target!(|text: &str| {
             assert_eq!(printed, url.to_string(), "the print depends on the password");
         }
     }
+    // an input that learned the mark may show its own
+    if text.contains("Zq") {
+        return;
+    }
     let (before, after) = text.split_at(text.floor_char_boundary(text.len() / 2));
     for address in [format!("mysql://u:{before}{MARK}{after}@h/d"), format!("mysql://u:{before}{MARK}@h/{after}")] {
         let shown = match ServerUrl::parse(&address) {
