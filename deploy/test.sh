@@ -40,9 +40,9 @@ build() {
   cargo test --quiet --workspace --no-run
 }
 
-unit() { cargo test --workspace --exclude binlake-it --exclude binlake-sim; }
+unit() { cargo test --no-fail-fast --workspace --exclude binlake-it --exclude binlake-sim; }
 simulation() { cargo test -p binlake-sim; }
-integration() { cargo test -p binlake-it; }
+integration() { cargo test --no-fail-fast -p binlake-it; }
 
 stage "set-up" deploy/servers/install-deps.sh
 stage "servers" servers

@@ -171,7 +171,7 @@ fn a_version_1_certificate_is_named() {
         let error = connect(server.port(), lab(mode)).unwrap_err();
         assert_eq!(error, WireError::Tls(TlsProblem::CertificateV1), "{mode:?}");
         assert!(error.hint().unwrap().contains("version 3"));
-        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.kind(), ErrorKind::Denied);
     }
     assert!(who(server.port(), lab(SslMode::Disabled)).is_ok());
 }
