@@ -49,17 +49,17 @@ for target in "${targets[@]}"; do
   found=$(find "$artifacts/$target" -type f ! -name 'slow-unit-*' -newer "$stamp")
   rm -f "$stamp"
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-  coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2) || true
+  coverage=$(grep -ao 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2) || true
   crashes=$(grep -c . <<<"$found" || true)
   if [ "$code" != 0 ] && [ "$crashes" = 0 ]; then crashes=1; fi
   # A process that a crash ended prints no statistics; its last line of progress begins with the number.
-  executions=${executions:-$(grep -o '^#[0-9]*' "$log" | tail -1 | tr -d '#')} || true
+  executions=${executions:-$(grep -ao '^#[0-9]*' "$log" | tail -1 | tr -d '#')} || true
   printf '%-8s %4ss %10s executions %6s coverage %s findings\n' "$target" "$took" "${executions:-0}" "${coverage:-0}" "$crashes"
   printf '{"commit":"%s","target":"%s","seconds":%d,"executions":%d,"coverage":%d,"crashes":%d,"date":"%s"}\n' \
     "$commit" "$target" "$took" "${executions:-0}" "${coverage:-0}" "$crashes" "$(date -u +%FT%TZ)" >>"$report"
   if [ "$code" != 0 ]; then
     failed=1
-    grep -m1 -A1 -E 'panicked|ERROR' "$log" | cut -c 1-300 >&2 || tail -5 "$log" >&2
+    grep -am1 -A1 -E 'panicked|ERROR' "$log" | cut -c 1-300 >&2 || tail -5 "$log" >&2
     printf 'finding: %s\nagain:   %s %s\n' "${found:-see $log}" "$binaries/$target" "${found%%$'\n'*}" >&2
   fi
 done
