@@ -153,8 +153,9 @@ status() {
   health=$(page /healthz)
   rows=$(field rows)
   [ -n "$rows" ] || return 0
+  # A reader that has gone is the main loop's matter.
   printf '%s--- %s, %s rows, %s rows/s, lag %.1f s, at %s%s\n' "$bold" "$(field state)" "$rows" \
-    "$(((rows - before) / (now > before_at ? now - before_at : 1)))" "$(field lag_seconds)" "$(field settled)" "$plain"
+    "$(((rows - before) / (now > before_at ? now - before_at : 1)))" "$(field lag_seconds)" "$(field settled)" "$plain" 2>/dev/null
   before=$rows before_at=$now
 }
 
