@@ -41,8 +41,9 @@ build() {
 }
 
 unit() { cargo test --no-fail-fast --workspace --exclude binlake-it --exclude binlake-sim; }
-simulation() { cargo test -p binlake-sim; }
-integration() { cargo test --no-fail-fast -p binlake-it; }
+# Not by package: the features of the whole workspace are those that were built.
+simulation() { cargo test --workspace --test sim; }
+integration() { cargo test --no-fail-fast --workspace --test it; }
 
 stage "set-up" deploy/servers/install-deps.sh
 stage "servers" servers
