@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use binlog::checksum::{self, ChecksumAlg};
-use binlog::event::{EventHeader, EventType, FileSplitter, FormatDescription};
+use binlog::event::{EventHeader, EventType, FileSplitter, FormatDescription, HEADER_LEN};
 use pipeline::io::{Batch, Cause, Failure, FailureKind, Server, Start};
 
 use crate::exit::{CommandResult, Exit};
@@ -27,12 +27,16 @@ pub struct Files {
     spare: Vec<Batch>,
     /// Damage found behind the events of the last batch: told once they are taken.
     failed: Option<Failure>,
+    /// Of the file before, which tells the machine what stands at the end of events.
+    checksum: ChecksumAlg,
 }
 
 #[derive(Debug)]
 struct Open {
     path: PathBuf,
     file: File,
+    /// Named to the machine before its first event.
+    name: Option<Vec<u8>>,
     splitter: FileSplitter,
     /// As the file's FORMAT_DESCRIPTION says.
     checksum: ChecksumAlg,
@@ -56,13 +60,16 @@ impl Files {
             connected: false,
             spare: Vec::new(),
             failed: None,
+            checksum: ChecksumAlg::None,
         })
     }
 
     fn open_next(&mut self) -> Result<bool, Failure> {
         let Some(path) = self.waiting.pop_front() else { return Ok(false) };
         let file = File::open(&path).map_err(|e| broken(&path, 0, &e.to_string(), Cause::NotFound))?;
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         self.current = Some(Open {
+            name: Some(file_begins(name, self.checksum)),
             path,
             file,
             splitter: FileSplitter::new(MAX_EVENT),
@@ -87,6 +94,7 @@ impl Files {
             batch.events.clear();
             let filled = open.fill(&mut batch);
             let finished = open.done;
+            self.checksum = open.checksum;
             if let Err(failure) = filled {
                 if batch.events.is_empty() {
                     return Err(failure);
@@ -106,6 +114,10 @@ impl Files {
 
 impl Open {
     fn fill(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        if let Some(event) = self.name.take() {
+            batch.buf.extend_from_slice(&event);
+            batch.events.push(0..event.len());
+        }
         while batch.buf.len() < CHUNK && !self.done {
             let n = self
                 .file
@@ -138,6 +150,25 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// An artificial ROTATE to the start of a file, as a server sends it before a file's events: the file before may lack
+/// its own (the server was killed), the first has none before it, and positions are nothing without a name.
+fn file_begins(name: &[u8], alg: ChecksumAlg) -> Vec<u8> {
+    const ROTATE: u8 = 4;
+    const ARTIFICIAL: u16 = 0x20;
+    const FIRST_EVENT: u64 = 4;
+    let trailer = if alg == ChecksumAlg::Crc32 { checksum::TRAILER_LEN } else { 0 };
+    let size = HEADER_LEN + 8 + name.len() + trailer;
+    let mut event = vec![0; HEADER_LEN];
+    event[4] = ROTATE;
+    event[9..13].copy_from_slice(&(size as u32).to_le_bytes());
+    event[17..19].copy_from_slice(&ARTIFICIAL.to_le_bytes());
+    event.extend_from_slice(&FIRST_EVENT.to_le_bytes());
+    event.extend_from_slice(name);
+    // Whoever takes the events cuts the trailer off unseen: they are verified here.
+    event.resize(size, 0);
+    event
 }
 
 /// Checks an event's trailer; a FORMAT_DESCRIPTION says whether there are any.

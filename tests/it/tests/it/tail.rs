@@ -65,6 +65,11 @@ fn starts_ends_and_choices() {
     assert_eq!(ids(&lines(&[&by_files[..], &["--from", time]].concat())), all[6..]);
     assert_eq!(ids(&lines(&[&by_files[..], &["--until", &later_place]].concat())), all[..6]);
 
+    // Also when the first begins or ends in the middle of the wanted stretch.
+    assert_eq!(ids(&lines(&[&by_files[..], &["--from", &place]].concat())), all[2..]);
+    assert_eq!(ids(&lines(&[&by_files[..], &["--until", &place]].concat())), all[..2]);
+    assert_eq!(ids(&lines(&[&by_files[..], &["--from", &place, "--until", &later_place]].concat())), all[2..6]);
+
     let delimited = binlake(&[&["tail", "--source", &url, "--format", "binlake"], &ends_now[..]].concat());
     assert_eq!(delimited.code, 0, "{}", delimited.stderr);
     let (mut rest, mut rows) = (&delimited.stdout_bytes[..], 0);
