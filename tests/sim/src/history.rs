@@ -158,7 +158,7 @@ impl History {
             for change in &txn.changes {
                 match change {
                     Message::Ddl(text) if wants.ddl && wants.tables.iter().any(|t| names(text, *t)) => {
-                        push(change.clone())
+                        push(change.clone());
                     }
                     Message::Row { table, op: Op::Update, before: Some(b), after: Some(a) }
                         if wants.split_key && b.0 != a.0 && wants.tables.contains(table) =>
