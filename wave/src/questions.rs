@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use binlog::event::{Ddl, Event, QueryKind, StreamState, classify_query};
+use binlog::event::{Event, QueryKind, StreamState, classify_query};
 use binlog::position::{FilePos, Position};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{HistoryEntry, SchemaHistory, SourceId};
@@ -295,7 +295,10 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
             Event::Query(q) => {
                 if let QueryKind::Ddl(ddl) = classify_query(q.sql) {
                     let database = String::from_utf8_lossy(q.schema).into_owned();
-                    changes.push(Change { at: at.clone(), tables: named_tables(&ddl, &database) });
+                    changes.push(Change {
+                        at: at.clone(),
+                        tables: Some(ddl.tables_in(&database)).filter(|t| !t.is_empty()),
+                    });
                 }
             }
             Event::CompressedQuery(_) => changes.push(Change { at: at.clone(), tables: None }),
@@ -305,17 +308,6 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
     })
     .map_err(|e| e.message)?;
     problem.map_or(Ok(changes), Err)
-}
-
-/// The tables that a DDL statement names, with their databases; None when it may concern any.
-#[must_use]
-pub fn named_tables(ddl: &Ddl, database: &str) -> Option<Vec<(String, String)>> {
-    let tables: Vec<(String, String)> = ddl
-        .tables
-        .iter()
-        .map(|t| (t.database.clone().unwrap_or_else(|| database.to_string()), t.table.clone()))
-        .collect();
-    (!tables.is_empty()).then_some(tables)
 }
 
 /// Turns a wanted start into a position on a server.

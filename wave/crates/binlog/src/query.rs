@@ -44,6 +44,15 @@ pub struct Ddl {
     pub temporary: bool,
 }
 
+impl Ddl {
+    /// The tables named, each with its database: `default` where the statement names none.
+    #[must_use]
+    pub fn tables_in(&self, default: &str) -> Vec<(String, String)> {
+        let database = |t: &TableName| t.database.clone().unwrap_or_else(|| default.to_string());
+        self.tables.iter().map(|t| (database(t), t.table.clone())).collect()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     CreateTable,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binlog::event::{Ddl, Event, EventHeader, Query, QueryKind, TableName, Verb, XaStatement, classify_query};
+use binlog::event::{Event, EventHeader, Query, QueryKind, Verb, XaStatement, classify_query};
 use binlog::gtid::GtidSet;
 use binlog::position::FilePos;
 use binlog::schema::{SchemaSource, Table};
@@ -297,7 +297,7 @@ impl Instance {
                 let sql = q.charset.decode_to_string(q.sql).unwrap_or_else(|_| text(q.sql));
                 let ends = !open.begun;
                 if !ddl.temporary {
-                    let tables = named_tables(&ddl, &database);
+                    let tables = ddl.tables_in(&database);
                     let about = ddl.database.clone().unwrap_or(database);
                     let item = Item::Ddl { database: about, sql, tables: tables.clone(), event: open.events, place };
                     open.items.push(item);
@@ -637,11 +637,6 @@ impl Instance {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn named_tables(ddl: &Ddl, database: &str) -> Vec<(String, String)> {
-    let database_of = |t: &TableName| t.database.clone().unwrap_or_else(|| database.to_string());
-    ddl.tables.iter().map(|t| (database_of(t), t.table.clone())).collect()
 }
 
 /// The name in `SAVEPOINT name` or `ROLLBACK TO name`, which the server writes last and quoted.
