@@ -1,4 +1,4 @@
-//! What kind of statement a QUERY event holds.
+//! What kind of statement a QUERY event holds (manual: "SQL Statements", "Comments", "Schema Object Names").
 //!
 //! The text is classified, never trusted to rebuild a schema: tables named in DDL only tell which definitions to read
 //! again. Comments count as spaces; of executable ones (`/*!50000 … */`, `/*M! … */`) the inside counts.

@@ -1,4 +1,4 @@
-//! UTF-8, UTF-16 and UTF-32.
+//! UTF-8, UTF-16 and UTF-32 (manual: "Unicode Support"; utf8mb3 stops at U+FFFF, ucs2 has no surrogates).
 
 use std::char::REPLACEMENT_CHARACTER;
 

@@ -1,4 +1,5 @@
-//! FORMAT_DESCRIPTION: how the events after it are written.
+//! FORMAT_DESCRIPTION: how the events after it are written (manual: `Format_description_event`; the checksum byte:
+//! WL#2540).
 
 use super::header::{EventType, HEADER_LEN};
 use crate::checksum::{self, ChecksumAlg};

@@ -1,4 +1,4 @@
-//! Cuts the bytes of a log file into events.
+//! Cuts the bytes of a log file into events (manual: "Binary Log File Header"; `FE 62 69 6E`, then event after event).
 
 use super::header::{EventHeader, HEADER_LEN};
 use crate::error::{Error, Result};

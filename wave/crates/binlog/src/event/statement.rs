@@ -1,4 +1,5 @@
-//! Statements and their context: QUERY, LOAD DATA, variables, annotations, incidents.
+//! Statements and their context: QUERY, LOAD DATA, variables, annotations, incidents (manual: `Query_event`,
+//! `Execute_load_query_event`, `Rows_query_event`, `Incident_event`; MariaDB knowledge base: "Annotate_rows_event").
 
 use crate::charset::Charset;
 use crate::error::{Error, Result};

@@ -1,4 +1,5 @@
-//! Events that begin, name and end transactions.
+//! Events that begin, name and end transactions (manual: `Gtid_event`, `Xid_event`, `XA_prepare_event`; commit
+//! timestamps: WL#7319; tags: WL#15294; MariaDB knowledge base: "GTID_EVENT", "GTID_LIST_EVENT").
 
 use crate::error::Result;
 use crate::gtid::{MariaDbGtidPos, Uuid};
