@@ -1,4 +1,5 @@
-//! FLOAT and DOUBLE (manual: "Floating-Point Types (Approximate Value)"; IEEE 754 in the log) as text: the shortest digits that give the same number back, in the layout of the servers.
+//! FLOAT and DOUBLE (manual: "Floating-Point Types (Approximate Value)"; IEEE 754 in the log) as text: the shortest
+//! digits that give the same number back, in the layout of the servers.
 //!
 //! Layout (seen on MySQL 9.7 and MariaDB 10.11): positional while the decimal point stands between 14 zeros before the
 //! first digit and 15 digits behind it, or still inside the digits; else `1.5e16`, `1e-16`.
