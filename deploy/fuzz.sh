@@ -43,8 +43,10 @@ for target in "${targets[@]}"; do
   stamp=$(mktemp)
   # a finding of the library under test (crash, out of memory, too slow) ends the run with another code than 0
   code=0
-  "$binaries/$target" -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=512 -timeout=20 -print_final_stats=1 \
-    -artifact_prefix="$artifacts/$target/" "$corpus/$target" "$seeds/$target" >"$log" 2>&1 || code=$?
+  TIMEFORMAT='%0U %0S'
+  cpu=$({ time "$binaries/$target" -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=512 -timeout=20 -print_final_stats=1 \
+    -artifact_prefix="$artifacts/$target/" "$corpus/$target" "$seeds/$target" >"$log" 2>&1; } 2>&1) || code=$?
+  cpu=$((${cpu/ /+}))
   took=$(($(date +%s) - began))
   found=$(find "$artifacts/$target" -type f ! -name 'slow-unit-*' -newer "$stamp")
   rm -f "$stamp"
@@ -54,9 +56,9 @@ for target in "${targets[@]}"; do
   if [ "$code" != 0 ] && [ "$crashes" = 0 ]; then crashes=1; fi
   # A process that a crash ended prints no statistics; its last line of progress begins with the number.
   executions=${executions:-$(grep -ao '^#[0-9]*' "$log" | tail -1 | tr -d '#')} || true
-  printf '%-8s %4ss %10s executions %6s coverage %s findings\n' "$target" "$took" "${executions:-0}" "${coverage:-0}" "$crashes"
-  printf '{"commit":"%s","target":"%s","seconds":%d,"executions":%d,"coverage":%d,"crashes":%d,"date":"%s"}\n' \
-    "$commit" "$target" "$took" "${executions:-0}" "${coverage:-0}" "$crashes" "$(date -u +%FT%TZ)" >>"$report"
+  printf '%-8s %4ss %4s CPU-s %10s executions %6s coverage %s findings\n' "$target" "$took" "$cpu" "${executions:-0}" "${coverage:-0}" "$crashes"
+  printf '{"commit":"%s","target":"%s","seconds":%d,"cpu_seconds":%d,"executions":%d,"coverage":%d,"crashes":%d,"date":"%s"}\n' \
+    "$commit" "$target" "$took" "$cpu" "${executions:-0}" "${coverage:-0}" "$crashes" "$(date -u +%FT%TZ)" >>"$report"
   if [ "$code" != 0 ]; then
     failed=1
     grep -am1 -A1 -E 'panicked|ERROR' "$log" | cut -c 1-300 >&2 || tail -5 "$log" >&2
