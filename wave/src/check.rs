@@ -15,12 +15,12 @@ mod tables;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
 
 use mysql_wire::Flavor;
 use pipeline::io::{Cause, Failure};
 use pipeline::rule::TablePatterns;
 
+use crate::config::Reference;
 use crate::exit::{CommandResult, Exit};
 use crate::position::From;
 use crate::source::Source;
@@ -33,7 +33,7 @@ use finding::{Findings, render};
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     pub source: Option<String>,
-    pub password_file: Option<PathBuf>,
+    pub password: Option<Reference>,
     /// Patterns as of `tail --tables`; the tables that the checks are about.
     pub tables: String,
     /// Where reading shall start: is it still there?
@@ -137,7 +137,7 @@ pub fn inspect(options: &CheckOptions) -> CommandResult<(String, Vec<Finding>)> 
     };
     let patterns = TablePatterns::parse(&options.tables).map_err(|e| Exit::usage(format!("--tables {e}")))?;
     let from = options.from.as_deref().map(|f| From::parse("--from", f)).transpose()?;
-    let source = Source::new(url, options.password_file.as_deref())?;
+    let source = Source::new(url, options.password.as_ref())?;
     let mut sql = Sql::connect(&source)?;
     let server = Server::read(&source, &mut sql)?;
     let mut findings = Findings::default();

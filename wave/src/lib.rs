@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod check;
+pub mod config;
 pub mod coordinator;
 pub mod exit;
 pub mod files;

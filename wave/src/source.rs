@@ -8,6 +8,7 @@ use mysql_wire::url::ServerUrl;
 use mysql_wire::{ConnectOptions, Secret};
 use watch::blocking::Endpoint;
 
+use crate::config::Reference;
 use crate::exit::{CommandResult, Exit};
 
 /// A MySQL or MariaDB server to read from.
@@ -21,12 +22,12 @@ pub struct Source {
 pub const PASSWORD_VARIABLE: &str = "BINLAKE_PASSWORD";
 
 impl Source {
-    /// Reads a URL, the files it names and the password: from the URL, `password_file`, the environment, or a prompt on
+    /// Reads a URL, the files it names and the password: from the URL, the reference, the environment, or a prompt on
     /// a terminal, in this order.
     ///
     /// # Errors
     /// A URL that cannot be read, a file that is not there.
-    pub fn new(text: &str, password_file: Option<&Path>) -> CommandResult<Source> {
+    pub fn new(text: &str, password: Option<&Reference>) -> CommandResult<Source> {
         let mut url = ServerUrl::parse(text).map_err(|e| {
             Exit::usage(format!("the source's address cannot be read: {e}")).hint(
                 "write mysql://user@host:3306/?ssl-mode=required; percent-encode special characters in the password",
@@ -36,7 +37,7 @@ impl Source {
             return Err(Exit::usage("the source's address names no user").hint("write mysql://user@host:3306/"));
         }
         if url.password.is_none() {
-            url.password = Some(find_password(&url, password_file)?);
+            url.password = Some(find_password(&url, password)?);
         }
         let options = url.options_with(|path: &Path| {
             std::fs::read(path).map_err(|e| Exit::new(3, format!("{} cannot be read: {e}", path.display())))
@@ -67,11 +68,18 @@ impl Source {
     }
 }
 
-fn find_password(url: &ServerUrl, file: Option<&Path>) -> CommandResult<Secret> {
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Exit::new(3, format!("the password file {} cannot be read: {e}", path.display())))?;
-        return Ok(Secret::new(text.trim_end_matches(['\n', '\r'])));
+fn find_password(url: &ServerUrl, reference: Option<&Reference>) -> CommandResult<Secret> {
+    match reference {
+        Some(Reference::File(path)) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Exit::new(3, format!("the password file {} cannot be read: {e}", path.display())))?;
+            return Ok(Secret::new(text.trim_end_matches(['\n', '\r'])));
+        }
+        Some(Reference::Variable(name)) => {
+            let missing = |e| Exit::new(3, format!("the environment variable {name} with the password: {e}"));
+            return std::env::var(name).map(Secret::new).map_err(missing);
+        }
+        None => {}
     }
     if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
         return Ok(Secret::new(password));

@@ -18,6 +18,7 @@ use publish::TopicSpec;
 use publish::file::{FilePublisher, Framing};
 use watch::{Watch, WatchOptions};
 
+use crate::config::Reference;
 use crate::exit::{CommandResult, Exit};
 use crate::files::Files;
 use crate::position::{From, Until};
@@ -36,7 +37,7 @@ pub const FORMATS: [&str; 4] = ["text", "maxwell-json", "binlake", "none"];
 #[derive(Clone, Debug, Default)]
 pub struct TailOptions {
     pub source: Option<String>,
-    pub password_file: Option<PathBuf>,
+    pub password: Option<Reference>,
     pub files: Vec<PathBuf>,
     pub tables: String,
     pub events: Option<String>,
@@ -213,7 +214,7 @@ fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> Comma
     let Some(url) = &options.source else {
         return Err(Exit::usage("nothing to read: give --source mysql://user@host:3306/ or --file PATH"));
     };
-    let source = Source::new(url, options.password_file.as_deref())?;
+    let source = Source::new(url, options.password.as_ref())?;
     // One look first: whoever tails wants to know at once that host, login or log are not right.
     let mut sql = Sql::connect(&source)?;
     let end = sql.readable_end()?;

@@ -4,7 +4,7 @@
 //! sources.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use coord::file::FileCoordination;
 use coord::history::file::FileHistory;
 use coord::{DataDir, SourceId};
-use pipeline::feed::{FeedSpec, MAX_RECORD_BYTES, Order};
+use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::instance::{InstanceConfig, Limits};
 use pipeline::io::Ended;
 use publish::kafka::{KafkaConfig, KafkaPublisher};
@@ -22,6 +22,7 @@ use telemetry::{Registry, SourceMetrics};
 use watch::{Watch, WatchOptions};
 
 use crate::admin;
+use crate::config::{Config, Feed, SourceConfig};
 use crate::exit::{CommandResult, Exit};
 use crate::position::From;
 use crate::questions::ServerQuestions;
@@ -32,27 +33,6 @@ use crate::spills::DiskSpills;
 use crate::sql::Sql;
 use crate::status::{SourceStatus, StatusCell};
 use crate::tail::{parse_format, parse_rule};
-
-/// How long a drain may take before the process ends anyway; what is unsettled then is read again at the next start.
-const DRAIN: Duration = Duration::from_secs(25);
-
-/// Options of `up`, as the command line gives them.
-#[derive(Clone, Debug, Default)]
-pub struct UpOptions {
-    pub sources: Vec<String>,
-    pub password_file: Option<PathBuf>,
-    pub tables: String,
-    pub events: Option<String>,
-    pub columns: Vec<String>,
-    /// `local` or `kafka://host:port[,host:port…][?property=value&…]`.
-    pub to: String,
-    pub topic: Option<String>,
-    pub partitions: Option<u32>,
-    pub format: Option<String>,
-    pub from: Option<String>,
-    pub data_dir: PathBuf,
-    pub listen: String,
-}
 
 /// Where records go.
 #[derive(Clone, Debug)]
@@ -104,7 +84,9 @@ impl Target {
 
 struct Running {
     name: String,
-    topic: String,
+    /// Where the records go, and the topics there.
+    target: Target,
+    topics: Vec<String>,
     runner: Option<Runner>,
     status: StatusCell,
 }
@@ -113,99 +95,184 @@ struct Running {
 ///
 /// # Errors
 /// With the exit code of the cause.
-pub fn run(options: &UpOptions, stop: &AtomicBool) -> CommandResult {
-    if options.sources.is_empty() {
-        return Err(Exit::usage("no source: give --source mysql://user@host:3306/ (once per source)"));
-    }
-    let target = Target::parse(&options.to)?;
-    let rule = parse_rule(&options.tables, options.events.as_deref(), &options.columns)?;
-    let format = parse_format(Some(options.format.as_deref().unwrap_or("maxwell-json")), false)?;
-    if matches!(format, pipeline::feed::Format::Text(_) | pipeline::feed::Format::None) {
-        return Err(Exit::usage("--format: topics take maxwell-json or binlake"));
-    }
-    let from = options.from.as_deref().map(|f| From::parse("--from", f)).transpose()?.unwrap_or(From::Now);
-    let mut sources = Vec::new();
-    for url in &options.sources {
-        sources.push(Source::new(url, options.password_file.as_deref())?);
-    }
-    let coordination_failed = |e: coord::CoordError| match e {
-        coord::CoordError::Locked { .. } => Exit::new(5, e.to_string()),
-        coord::CoordError::Corrupt { .. } => Exit::new(7, e.to_string()),
-        _ => Exit::new(1, e.to_string()),
+pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
+    let plans = plan(config)?;
+    let data = DataDir::lock(&config.up.data_dir).map_err(coordination_exit)?;
+    let store = if plans.iter().any(|p| matches!(p.target, Target::Local)) {
+        Some(LocalStore::open(local_config(config)).map_err(publish_exit)?)
+    } else {
+        None
     };
-    let data = DataDir::lock(&options.data_dir).map_err(coordination_failed)?;
-    let store = match target {
-        Target::Local => {
-            Some(LocalStore::open(LocalConfig::new(options.data_dir.join("topics"))).map_err(publish_exit)?)
-        }
-        Target::Kafka(_) => None,
-    };
-    let watch =
-        Watch::start(WatchOptions::default()).map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
-    let watch = Arc::new(watch);
-    let registry = Registry::new();
+    let wave = &config.wave;
+    let watch = Watch::start(WatchOptions {
+        threads: wave.threads.map(|n| n as usize),
+        ring_bytes: usize::try_from(wave.ring.0).unwrap_or(usize::MAX),
+        connect_timeout: wave.connect_timeout,
+        backoff_max: wave.reconnect_max,
+        ..WatchOptions::default()
+    })
+    .map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
+    let shared = Shared { config, data, store, watch: Arc::new(watch), registry: Registry::new() };
     let mut running = Vec::new();
-    for source in sources {
-        let name = source.default_name();
-        let topic = options.topic.clone().unwrap_or_else(|| name.clone());
-        // One look first: whoever starts this wants to know at once that host, login or log are not right.
-        let mut sql = Sql::connect(&source)?;
-        sql.readable_end()?;
-        let flavor = sql.flavor();
-        drop(sql);
-        let origin = format!("mysql://{}", source.address());
-        let status = StatusCell::new(
-            &name,
-            &origin,
-            &format!("{}/{topic}", target.describe()),
-            Some(SourceMetrics::new(&registry, &name)),
-        );
-        let id = SourceId::new(name.clone()).map_err(coordination_failed)?;
-        let history = Box::new(FileHistory::open(&data).map_err(coordination_failed)?);
-        let questions = ServerQuestions::new(source.clone(), id, from.clone(), history).map_err(coordination_failed)?;
-        let publisher: Box<dyn Publisher> = match (&target, &store) {
-            (Target::Kafka(config), _) => Box::new(KafkaPublisher::new(config.clone()).map_err(publish_exit)?),
-            (Target::Local, Some(store)) => Box::new(LocalPublisher::new(Arc::clone(store), name.clone())),
-            (Target::Local, None) => return Err(Exit::new(1, "the local store is not open")),
-        };
-        let scope = options.data_dir.canonicalize().unwrap_or_else(|_| options.data_dir.clone());
-        let identity = Identity::stable(&scope.to_string_lossy(), &name);
-        let parts = Parts {
-            config: InstanceConfig {
-                source: name.clone(),
-                feeds: vec![FeedSpec {
-                    name: topic.clone(),
-                    rule: rule.clone(),
-                    format: format.clone(),
-                    order: Order::RowKey,
-                    max_record_bytes: MAX_RECORD_BYTES,
-                }],
-                limits: Limits::default(),
-                headers: true,
-                until: None,
-                limit: None,
-                definitions: true,
-            },
-            topics: vec![TopicSpec {
-                name: topic.clone(),
-                create_partitions: Some(options.partitions.unwrap_or_else(|| target.default_partitions())),
-            }],
-            source: Box::new(Remote::new(Arc::clone(&watch), &name, source, identity, flavor)),
-            publisher,
-            coordination: Box::new(FileCoordination::open(&data).map_err(coordination_failed)?),
-            questions: Arc::new(questions),
-            spills: Box::new(DiskSpills::new(options.data_dir.join("spill"))),
-            status: status.clone(),
-            on_incident: Box::new(|_| {}),
-        };
-        running.push(Running { name, topic, runner: Some(Runner::start(parts)?), status });
+    for plan in plans {
+        running.push(start(&shared, plan)?);
     }
     let statuses: Vec<StatusCell> = running.iter().map(|r| r.status.clone()).collect();
-    let admin = admin::serve(&options.listen, statuses, registry)?;
-    announce(&running, &target, options, admin.address());
-    let ended = supervise(&mut running, stop);
+    let admin = admin::serve(&config.up.listen, statuses, shared.registry)?;
+    announce(&running, &config.up.data_dir, admin.address());
+    let ended = supervise(&mut running, stop, config.up.drain);
     admin.stop();
     ended
+}
+
+/// Finds what is wrong with a configuration without touching a server or a folder.
+///
+/// # Errors
+/// As [`run`] would give them.
+pub fn check(config: &Config) -> CommandResult {
+    plan(config).map(|_| ())
+}
+
+/// One source, with everything that a person wrote understood.
+struct Plan {
+    name: String,
+    source: Source,
+    from: From,
+    target: Target,
+    feeds: Vec<FeedSpec>,
+    topics: Vec<TopicSpec>,
+}
+
+fn plan(config: &Config) -> CommandResult<Vec<Plan>> {
+    if config.sources.is_empty() {
+        return Err(Exit::usage(
+            "no source: give --source mysql://user@host:3306/ (once per source), or --config FILE",
+        ));
+    }
+    let mut plans: Vec<Plan> = Vec::new();
+    for SourceConfig { keys, feeds } in &config.sources {
+        let source = Source::new(&keys.url, keys.password.as_ref())?;
+        let name = keys.name.clone().unwrap_or_else(|| source.default_name());
+        SourceId::new(name.clone()).map_err(|e| Exit::usage(format!("the source's name: {e}")))?;
+        if plans.iter().any(|p| p.name == name) {
+            return Err(Exit::usage(format!("two sources are named {name}")).hint("one source may have many feeds"));
+        }
+        let target = Target::parse(keys.to.as_ref().unwrap_or(&config.up.to))?;
+        let mut plan =
+            Plan { source, from: From::parse("--from", &keys.from)?, target, feeds: vec![], topics: vec![], name };
+        for feed in feeds {
+            plan.add(feed)?;
+        }
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+impl Plan {
+    fn add(&mut self, feed: &Feed) -> CommandResult {
+        let format = parse_format(Some(&feed.format), false)?;
+        if matches!(format, Format::Text(_) | Format::None) {
+            return Err(Exit::usage("--format: topics take maxwell-json or binlake"));
+        }
+        let topic = feed.topic.clone().unwrap_or_else(|| self.name.clone());
+        if self.topics.iter().any(|t| t.name == topic) {
+            return Err(Exit::usage(format!("two feeds of source {} have the topic {topic}", self.name)));
+        }
+        self.feeds.push(FeedSpec {
+            name: topic.clone(),
+            rule: parse_rule(&feed.tables, Some(&feed.events), &feed.columns)?,
+            format,
+            order: Order::RowKey,
+            max_record_bytes: MAX_RECORD_BYTES,
+        });
+        let create_partitions = Some(feed.partitions.unwrap_or_else(|| self.target.default_partitions()));
+        self.topics.push(TopicSpec { name: topic, create_partitions });
+        Ok(())
+    }
+}
+
+/// What the sources of a process have in common.
+struct Shared<'a> {
+    config: &'a Config,
+    data: DataDir,
+    store: Option<Arc<LocalStore>>,
+    watch: Arc<Watch>,
+    registry: Registry,
+}
+
+fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
+    let Plan { name, source, from, target, feeds, topics } = plan;
+    // One look first: whoever starts this wants to know at once that host, login or log are not right.
+    let mut sql = Sql::connect(&source)?;
+    sql.readable_end()?;
+    let flavor = sql.flavor();
+    drop(sql);
+    let names: Vec<String> = topics.iter().map(|t| t.name.clone()).collect();
+    let status = StatusCell::new(
+        &name,
+        &format!("mysql://{}", source.address()),
+        &format!("{}/{}", target.describe(), names.join(",")),
+        Some(SourceMetrics::new(&shared.registry, &name)),
+    );
+    let id = SourceId::new(name.clone()).map_err(coordination_exit)?;
+    let history = Box::new(FileHistory::open(&shared.data).map_err(coordination_exit)?);
+    let questions = ServerQuestions::new(source.clone(), id, from, history).map_err(coordination_exit)?;
+    let publisher: Box<dyn Publisher> = match (&target, &shared.store) {
+        (Target::Kafka(kafka), _) => Box::new(KafkaPublisher::new(kafka.clone()).map_err(publish_exit)?),
+        (Target::Local, Some(store)) => Box::new(LocalPublisher::new(Arc::clone(store), name.clone())),
+        (Target::Local, None) => return Err(Exit::new(1, "the local store is not open")),
+    };
+    let folder = &shared.config.up.data_dir;
+    let scope = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+    let identity = Identity::stable(&scope.to_string_lossy(), &name);
+    let wave = &shared.config.wave;
+    let parts = Parts {
+        config: InstanceConfig {
+            source: name.clone(),
+            feeds,
+            limits: Limits {
+                in_flight_bytes: wave.in_flight.0,
+                checkpoint_interval: wave.checkpoint_interval,
+                park_after: wave.park_after,
+                backoff_max: wave.reconnect_max,
+                ..Limits::default()
+            },
+            headers: true,
+            until: None,
+            limit: None,
+            definitions: true,
+        },
+        topics,
+        source: Box::new(Remote::new(Arc::clone(&shared.watch), &name, source, identity, flavor)),
+        publisher,
+        coordination: Box::new(FileCoordination::open(&shared.data).map_err(coordination_exit)?),
+        questions: Arc::new(questions),
+        spills: Box::new(DiskSpills::new(folder.join("spill"))),
+        status: status.clone(),
+        on_incident: Box::new(|_| {}),
+    };
+    Ok(Running { name, target, topics: names, runner: Some(Runner::start(parts)?), status })
+}
+
+fn local_config(config: &Config) -> LocalConfig {
+    let local = &config.local;
+    LocalConfig {
+        segment_bytes: local.segment.0,
+        retention_bytes: local.retention_size.map(|s| s.0),
+        retention_age: local.retention_age,
+        max_record_bytes: usize::try_from(local.max_record.0).unwrap_or(usize::MAX),
+        ..LocalConfig::new(config.up.data_dir.join("topics"))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn coordination_exit(error: coord::CoordError) -> Exit {
+    let code = match error {
+        coord::CoordError::Locked { .. } => 5,
+        coord::CoordError::Corrupt { .. } => 7,
+        _ => 1,
+    };
+    Exit::new(code, error.to_string())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
@@ -220,21 +287,21 @@ fn publish_exit(error: publish::PublishError) -> Exit {
     Exit::new(code, error.to_string())
 }
 
-fn announce(running: &[Running], target: &Target, options: &UpOptions, address: std::net::SocketAddr) {
+fn announce(running: &[Running], data_dir: &Path, address: std::net::SocketAddr) {
     println!("status page  http://{address}/");
-    for r in running {
-        let read = match target {
-            Target::Local => format!("binlake read --data-dir {} --topic {}", options.data_dir.display(), r.topic),
-            Target::Kafka(config) => format!("binlake read --from kafka://{} --topic {}", config.bootstrap, r.topic),
+    for (r, topic) in running.iter().flat_map(|r| r.topics.iter().map(move |topic| (r, topic))) {
+        let read = match &r.target {
+            Target::Local => format!("binlake read --data-dir {} --topic {topic}", data_dir.display()),
+            Target::Kafka(config) => format!("binlake read --from kafka://{} --topic {topic}", config.bootstrap),
         };
-        println!("source       {}  ->  {}/{}", r.name, target.describe(), r.topic);
+        println!("source       {}  ->  {}/{topic}", r.name, r.target.describe());
         println!("read it      {read}");
     }
     let _ = std::io::stdout().flush();
 }
 
 /// Waits for the stop or the end of all sources, showing a status line; then drains.
-fn supervise(running: &mut [Running], stop: &AtomicBool) -> CommandResult {
+fn supervise(running: &mut [Running], stop: &AtomicBool, drain: Duration) -> CommandResult {
     let mut lines = StatusLines::new();
     let mut first_failure = None;
     let mut told = None;
@@ -261,9 +328,9 @@ fn supervise(running: &mut [Running], stop: &AtomicBool) -> CommandResult {
                 }
             }
         }
-        if told.is_some_and(|t: Instant| t.elapsed() > DRAIN) {
+        if told.is_some_and(|t: Instant| t.elapsed() > drain) {
             lines.finish(running);
-            return Err(Exit::new(6, format!("not everything was settled within {} s", DRAIN.as_secs()))
+            return Err(Exit::new(6, format!("not everything was settled within {} s", drain.as_secs()))
                 .hint("nothing is lost: what is unsettled is read again at the next start"));
         }
         lines.show(running);

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
 use wave::check::CheckOptions;
+use wave::config::{Config, Feed, Reference, SourceConfig, SourceKeys};
 use wave::exit::{CommandResult, Exit};
 use wave::read::ReadOptions;
 use wave::tail::TailOptions;
-use wave::up::UpOptions;
 
 const NEWCOMER: &str = "\
 Start here:
@@ -43,6 +43,20 @@ enum Command {
     Up(UpArgs),
     /// Print the rows of a topic, local or Kafka, each once
     Read(ReadArgs),
+    /// Check a configuration file of `up`, or print every key with its default
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand, Debug)]
+enum ConfigCommand {
+    /// Every mistake of a file with its line; nothing is started or connected
+    Check {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the commented reference: all keys, their meaning, range and default
+    Defaults,
 }
 
 #[derive(Args, Debug)]
@@ -124,37 +138,43 @@ struct CheckArgs {
 #[command(after_help = "\
 Examples:
   binlake up --source mysql://repl@db1/
-  binlake up --source mysql://repl@db1/ --tables 'shop.*' --to kafka://broker:9092 --topic shop --format binlake")]
+  binlake up --source mysql://repl@db1/ --tables 'shop.*' --to kafka://broker:9092 --topic shop --format binlake
+  binlake up --config binlake.toml
+
+--source takes the place of the sources of a configuration file; --tables, --topic and the like belong to it.")]
 struct UpArgs {
     /// A server to read: mysql://user[:password]@host[:3306]/[?ssl-mode=…] (may be repeated)
-    #[arg(long = "source", value_name = "URL", required = true)]
+    #[arg(long = "source", value_name = "URL", required_unless_present = "config")]
     sources: Vec<String>,
+    /// Configuration file: several feeds per source, limits, retention (see `binlake config defaults`)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// File with the password; otherwise from the URL, BINLAKE_PASSWORD, or a prompt
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", requires = "sources")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
     rule: RuleArgs,
-    /// local, or kafka://host:port[,host:port…][?librdkafka.property=value&…]
-    #[arg(long, value_name = "TARGET", default_value = "local")]
-    to: String,
-    /// Topic [default: the source's host and port]
-    #[arg(long, value_name = "NAME")]
+    /// local, or kafka://host:port[,host:port…][?librdkafka.property=value&…] [default: local]
+    #[arg(long, value_name = "TARGET")]
+    to: Option<String>,
+    /// Topic; several sources may share one [default: the source's host and port]
+    #[arg(long, value_name = "NAME", requires = "sources")]
     topic: Option<String>,
     /// Partitions of a topic that has to be created [default: local 1, Kafka 6]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", requires = "sources")]
     partitions: Option<u32>,
-    /// maxwell-json or binlake
-    #[arg(long, value_name = "FORMAT", default_value = "maxwell-json")]
-    format: String,
-    /// Only for a source without a checkpoint: now, earliest, gtid:SET, FILE:POS or time:RFC3339
-    #[arg(long, value_name = "POSITION", default_value = "now")]
-    from: String,
-    /// Folder of checkpoints, local topics and spills; one process at a time
-    #[arg(long, value_name = "DIR", default_value = "binlake-data")]
-    data_dir: PathBuf,
-    /// Status page, health and metrics; loopback only
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
-    listen: String,
+    /// maxwell-json or binlake [default: maxwell-json]
+    #[arg(long, value_name = "FORMAT", requires = "sources")]
+    format: Option<String>,
+    /// Only for a source without a checkpoint: now, earliest, gtid:SET, FILE:POS or time:RFC3339 [default: now]
+    #[arg(long, value_name = "POSITION", requires = "sources")]
+    from: Option<String>,
+    /// Folder of checkpoints, local topics and spills; one process at a time [default: binlake-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Status page, health and metrics; loopback only [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -207,7 +227,7 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
     };
     let filter = cli.log.as_deref().unwrap_or(match cli.command {
         // What a person must see is printed by the command itself.
-        Command::Tail(_) | Command::Read(_) | Command::Check(_) => "error",
+        Command::Tail(_) | Command::Read(_) | Command::Check(_) | Command::Config(_) => "error",
         Command::Up(_) => "info,actix_server=warn",
     });
     telemetry::init_logging(telemetry::Format::Auto, Some(filter)).map_err(|e| Exit::usage(format!("--log: {e}")))?;
@@ -215,15 +235,24 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
     match cli.command {
         Command::Tail(args) => wave::tail::run(&tail_options(args), &stop),
         Command::Check(args) => wave::check::run(&check_options(args)),
-        Command::Up(args) => wave::up::run(&up_options(args), &stop),
+        Command::Up(args) => wave::up::run(&up_config(args)?, &stop),
         Command::Read(args) => wave::read::run(&read_options(args), &stop),
+        Command::Config(ConfigCommand::Check { file }) => {
+            wave::up::check(&Config::load(Some(&file), std::env::vars())?)?;
+            println!("{}: no mistake found", file.display());
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Defaults) => {
+            print!("{}", Config::reference());
+            Ok(())
+        }
     }
 }
 
 fn tail_options(args: TailArgs) -> TailOptions {
     TailOptions {
         source: args.source.source,
-        password_file: args.source.password_file,
+        password: args.source.password_file.map(Reference::File),
         files: args.files,
         tables: args.rule.tables,
         events: args.rule.events,
@@ -239,28 +268,52 @@ fn tail_options(args: TailArgs) -> TailOptions {
 fn check_options(args: CheckArgs) -> CheckOptions {
     CheckOptions {
         source: args.source.source,
-        password_file: args.source.password_file,
+        password: args.source.password_file.map(Reference::File),
         tables: args.tables,
         from: args.from,
         json: args.json,
     }
 }
 
-fn up_options(args: UpArgs) -> UpOptions {
-    UpOptions {
-        sources: args.sources,
-        password_file: args.password_file,
-        tables: args.rule.tables,
-        events: args.rule.events,
-        columns: args.rule.columns,
-        to: args.to,
-        topic: args.topic,
-        partitions: args.partitions,
-        format: Some(args.format),
-        from: Some(args.from),
-        data_dir: args.data_dir,
-        listen: args.listen,
+/// Flags above the environment and the file.
+fn up_config(args: UpArgs) -> CommandResult<Config> {
+    let mut config = Config::load(args.config.as_deref(), std::env::vars())?;
+    if args.sources.is_empty()
+        && (args.rule.events.is_some() || !args.rule.tables.is_empty() || !args.rule.columns.is_empty())
+    {
+        return Err(Exit::usage("--tables, --events and --columns belong to --source; in a file, to [[source.feed]]"));
     }
+    if let Some(to) = args.to {
+        config.up.to = to;
+    }
+    if let Some(folder) = args.data_dir {
+        config.up.data_dir = folder;
+    }
+    if let Some(address) = args.listen {
+        config.up.listen = address;
+    }
+    if !args.sources.is_empty() {
+        let plain = Feed::default();
+        let feed = Feed {
+            topic: args.topic,
+            partitions: args.partitions,
+            tables: args.rule.tables,
+            events: args.rule.events.unwrap_or(plain.events),
+            columns: args.rule.columns,
+            format: args.format.unwrap_or(plain.format),
+        };
+        let source = |url| SourceConfig {
+            keys: SourceKeys {
+                url,
+                password: args.password_file.clone().map(Reference::File),
+                from: args.from.clone().unwrap_or(SourceKeys::default().from),
+                ..SourceKeys::default()
+            },
+            feeds: vec![feed.clone()],
+        };
+        config.sources = args.sources.into_iter().map(source).collect();
+    }
+    Ok(config)
 }
 
 fn read_options(args: ReadArgs) -> ReadOptions {

@@ -37,6 +37,17 @@ fn usage() {
     fails(&["up", "--source", "mysql://u@h/", "--format", "text"], 2, &["maxwell-json"]);
     fails(&["up", "--source", "mysql://u@h/", "--format", "xml"], 2, &["xml", "maxwell-json"]);
     let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("binlake.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, format!("[up]\nlisen = \"x\"\n[[source]]\nurl = \"mysql://u:{SECRET}@h/\"\nfrom = 3\n"))
+        .unwrap();
+    for args in [&["up", "--config", path][..], &["config", "check", path]] {
+        fails(args, 2, &["binlake.toml:2", "lisen", "`listen`", "binlake.toml:5", "config defaults"]);
+    }
+    std::fs::write(&file, "[[source]]\nurl = \"mysql://u:p@h/\"\n[[source.feed]]\n[[source.feed]]\n").unwrap();
+    fails(&["config", "check", path], 2, &["two feeds", "h-3306"]);
+    fails(&["up", "--config", path, "--tables", "a.*"], 2, &["--tables", "[[source.feed]]"]);
+    fails(&["up", "--config", "/no/such.toml"], 3, &["/no/such.toml"]);
     fails(&["read", "--data-dir", dir.path().to_str().unwrap(), "--topic", "none"], 3, &["none"]);
 }
 

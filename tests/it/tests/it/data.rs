@@ -138,3 +138,34 @@ fn tables_that_the_log_does_not_describe() {
         [serde_json::json!({"id": 6}), serde_json::json!({"id": 7, "note": "n", "price": 7.5, "u": 7, "kind": "y"})]
     );
 }
+
+/// A file gives a source several feeds: each topic has its own tables, columns and format.
+#[test]
+fn several_feeds_from_a_file() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.a (id INT PRIMARY KEY, v INT, w INT)").unwrap();
+    mysql.sql("CREATE TABLE it.b (id INT PRIMARY KEY)").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("up.toml"), folder.path().join("data"));
+    let text = format!(
+        "[up]\ndata_dir = \"{}\"\n[local]\nretention_age = \"1h\"\n[[source]]\nurl = \"{}\"\nname = \"shop\"\n\
+         [[source.feed]]\ntopic = \"narrow\"\ntables = \"it.a\"\ncolumns = [\"it.a:id,w\"]\nevents = \"insert\"\n\
+         [[source.feed]]\ntopic = \"all\"\ntables = \"it.*\"\npartitions = 3\nformat = \"binlake\"\n",
+        data.display(),
+        mysql.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut up = Up::start(&["--config", file.to_str().unwrap()]);
+    up.wait_streaming();
+    mysql.sql("INSERT INTO it.a VALUES (1, 2, 3); INSERT INTO it.b VALUES (4); UPDATE it.a SET v = 5").unwrap();
+    up.wait_settled(&mysql);
+    up.stop();
+    let narrow = read_local(&data, "narrow");
+    assert_eq!(narrow.len(), 1, "{narrow:?}");
+    assert!(narrow[0].contains(r#""data":{"id":1,"w":3}"#), "{narrow:?}");
+    let all = read_local(&data, "all");
+    assert_eq!(all.len(), 3, "{all:?}");
+    let partitions =
+        std::fs::read_dir(data.join("topics/all")).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir());
+    assert_eq!(partitions.count(), 3);
+}
