@@ -90,9 +90,10 @@ seed() { # TREE: a fresh data folder with the users in it, copied at a server's 
 
 client() { "$BINLAKE_CACHE/mysql-9.7/run" "$@"; }
 first_users() { # DIR PORT
+  # as one condition: the caller tries again what fails, and there a failed command does not end the function
   { echo 'SET sql_log_bin = 0;'; cat "$R/first.sql"; } |
-    client mysql --no-defaults --plugin-dir="$BINLAKE_CACHE/mysql-9.7/usr/lib/mysql/plugin" -uroot -h$HOST -P"$2"
-  touch "$1/first.done"
+    client mysql --no-defaults --plugin-dir="$BINLAKE_CACHE/mysql-9.7/usr/lib/mysql/plugin" -uroot -h$HOST -P"$2" &&
+    touch "$1/first.done"
 }
 
 start() { # DIR PORT OPTIONS...
