@@ -125,3 +125,18 @@ fn interrupts_name_the_place_to_go_on_from() {
     all.extend(lines(&["tail", "--source", &url, "--tables", "it.*", "--from", &from, "--until", "now"]));
     assert_exact(&all, &mysql);
 }
+
+#[test]
+fn a_server_whose_tls_is_not_ours_is_read_in_clear_text() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql(LOAD_TABLE).unwrap();
+    let alien = "SET GLOBAL tls_version = 'TLSv1.3', GLOBAL tls_ciphersuites = 'TLS_AES_128_CCM_SHA256'";
+    mysql.sql(&format!("INSERT INTO it.t (id) VALUES (1); {alien}; ALTER INSTANCE RELOAD TLS")).unwrap();
+    let tail = |mode: &str| {
+        let url = format!("{}?ssl-mode={mode}", mysql.url());
+        binlake(&["tail", "--source", &url, "--from", "earliest", "--until", "now", "--events", "insert"])
+    };
+    let preferred = tail("preferred");
+    assert_eq!((preferred.code, preferred.stdout.lines().count()), (0, 1), "{}", preferred.stderr);
+    assert!(tail("required").stderr.contains("no TLS version or cipher in common"));
+}

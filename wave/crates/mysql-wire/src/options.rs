@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::error::{TlsProblem, WireError};
+
 /// A password. Wiped from memory when dropped, and never shown by `Debug`; there is no `Display`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
@@ -46,7 +48,8 @@ impl fmt::Debug for Secret {
 pub enum SslMode {
     /// Never encrypt.
     Disabled,
-    /// Encrypt when the server offers TLS, else go on in clear text. The certificate is not checked.
+    /// Encrypt when the server offers TLS in a version that this client speaks, else go on in clear text. The certificate
+    /// is not checked.
     #[default]
     Preferred,
     /// Encrypt or fail. The certificate is not checked against an authority, but the server must prove that it owns it.
@@ -129,6 +132,18 @@ impl ConnectOptions {
             server_public_key: None,
             limits: Limits::default(),
         }
+    }
+
+    /// The options to connect with after `error`, if the mode is [`SslMode::Preferred`] and the server offers TLS only in
+    /// versions or ciphers that this client does not speak (before MySQL 5.7.28 and 8.0.13 often TLS 1.1): the same in
+    /// clear text. Whoever could force that could take the offer of TLS out of the greeting as well.
+    #[must_use]
+    pub fn in_clear_text_after(&self, error: &WireError) -> Option<Self> {
+        let hopeless = matches!(error, WireError::Tls(TlsProblem::NoCommonVersion));
+        (hopeless && self.tls.mode == SslMode::Preferred).then(|| {
+            let tls = TlsOptions { mode: SslMode::Disabled, ..self.tls.clone() };
+            Self { tls, ..self.clone() }
+        })
     }
 }
 

@@ -187,6 +187,16 @@ fn a_server_without_tls() {
 }
 
 #[test]
+fn a_server_whose_tls_is_not_ours() {
+    let server = MySql::start().unwrap();
+    let alien = "SET GLOBAL tls_version = 'TLSv1.3', GLOBAL tls_ciphersuites = 'TLS_AES_128_CCM_SHA256'";
+    server.sql(&format!("{alien}; ALTER INSTANCE RELOAD TLS")).unwrap();
+    assert!(!connect(server.port(), lab(SslMode::Preferred)).unwrap().info().encrypted);
+    let required = connect(server.port(), lab(SslMode::Required)).unwrap_err();
+    assert_eq!(required, WireError::Tls(TlsProblem::NoCommonVersion));
+}
+
+#[test]
 fn dumps() {
     let server = MySql::with("9.7", &["--max-allowed-packet=1G", "--binlog-checksum=CRC32"]).unwrap();
     let port = server.port();

@@ -53,8 +53,25 @@ pub struct Client {
 }
 
 impl Client {
-    /// Resolves, connects and logs in, all within `timeout`, which then bounds every later call as well.
+    /// Resolves, connects and logs in, all within `timeout`, which then bounds every later call as well. With
+    /// `ssl-mode=preferred` a server whose TLS is too old is connected to once more, in clear text.
     pub fn connect(
+        endpoint: &Endpoint,
+        mut options: Arc<ConnectOptions>,
+        timeout: Duration,
+    ) -> Result<Self, BlockingError> {
+        let started = Instant::now();
+        match Self::connect_once(endpoint, options.clone(), timeout) {
+            Err(BlockingError::Wire(error)) => {
+                options = Arc::new(options.in_clear_text_after(&error).ok_or(error)?);
+                let left = timeout.saturating_sub(started.elapsed());
+                Ok(Self { timeout, ..Self::connect_once(endpoint, options, left)? })
+            }
+            other => other,
+        }
+    }
+
+    fn connect_once(
         endpoint: &Endpoint,
         options: Arc<ConnectOptions>,
         timeout: Duration,

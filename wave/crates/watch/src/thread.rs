@@ -397,6 +397,14 @@ impl Loop<'_> {
 
     fn fail(&mut self, key: usize, error: WatchError) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
+        if let WatchError::Wire(wire) = &error
+            && let Some(options) = slot.target.options.in_clear_text_after(wire)
+        {
+            tracing::debug!(source = %slot.source.name, %error, "connecting in clear text");
+            slot.target.options = Arc::new(options);
+            slot.phase = Phase::Pause;
+            return self.set_deadline(key, Some(Instant::now()));
+        }
         slot.phase = Phase::Down;
         slot.deadline = None;
         slot.not_live();
