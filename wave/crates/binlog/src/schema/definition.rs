@@ -28,7 +28,8 @@ impl<'a> SqlType<'a> {
         self.attributes.split_ascii_whitespace().any(|a| a.eq_ignore_ascii_case("unsigned") || a == "zerofill")
     }
 
-    /// The quoted labels of an ENUM or SET.
+    /// The quoted labels of an ENUM or SET. The server doubles the quotes in them and writes backslash, NUL, LF and CR
+    /// with a backslash.
     pub(super) fn labels(&self) -> Vec<String> {
         let (mut out, mut chars) = (Vec::new(), self.args.chars().peekable());
         while chars.next() == Some('\'') {
@@ -37,7 +38,7 @@ impl<'a> SqlType<'a> {
                 if c == '\'' && chars.next_if_eq(&'\'').is_none() {
                     break;
                 }
-                label.push(c);
+                label.push(if c == '\\' { unescaped(&mut chars) } else { c });
             }
             out.push(label);
             chars.next();
@@ -52,6 +53,19 @@ impl<'a> SqlType<'a> {
     fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.base.as_str())
     }
+}
+
+/// The character whose escape goes on in `chars`; a backslash that begins none is itself.
+fn unescaped(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> char {
+    let escaped = match chars.peek() {
+        Some('0') => '\0',
+        Some('n') => '\n',
+        Some('r') => '\r',
+        Some(other @ ('\\' | '\'')) => *other,
+        _ => return '\\',
+    };
+    chars.next();
+    escaped
 }
 
 /// Character set of a column by its definition.
@@ -138,6 +152,8 @@ mod tests {
         assert_eq!(t.labels(), ["a)", "it's", "", "b,c"]);
         let t = SqlType::parse("varchar(20) /*M!100301 COMPRESSED*/");
         assert_eq!((t.base.as_str(), t.number()), ("varchar", Some(20)));
+        let t = SqlType::parse(r"enum('\\','a\nb\r\0','\x')");
+        assert_eq!(t.labels(), ["\\", "a\nb\r\0", "\\x"]);
         assert!(SqlType::parse("enum(").labels().is_empty());
         assert!(!SqlType::parse("int(11)").unsigned());
     }
