@@ -246,10 +246,10 @@ impl Timestamp {
         Ok(Self { seconds, micros: to_micros("TIMESTAMP", fraction("TIMESTAMP", bytes, 4, fsp)?, fsp)? })
     }
 
-    /// The zero date, which is no instant.
+    /// The zero date, which is no instant. MariaDB keeps fractions of the second 0, which are.
     #[must_use]
     pub fn is_zero(self) -> bool {
-        self.seconds == 0
+        self.seconds == 0 && self.micros == 0
     }
 
     /// Microseconds since 1970-01-01 00:00:00 UTC; 0 for the zero date.
@@ -341,7 +341,10 @@ mod tests {
             assert_eq!(out, text.as_bytes());
         }
         assert_eq!(Timestamp { seconds: 1, micros: 5 }.epoch_micros(), 1_000_005);
-        assert_eq!(Timestamp { seconds: 0, micros: 5 }.epoch_micros(), 0);
+        assert_eq!(Timestamp { seconds: 0, micros: 0 }.epoch_micros(), 0);
+        let mut out = Vec::new();
+        Timestamp { seconds: 0, micros: 440_000 }.write(&mut out, 2);
+        assert_eq!(out, b"1970-01-01 00:00:00.44");
     }
 
     proptest::proptest! {
