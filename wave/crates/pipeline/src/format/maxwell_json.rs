@@ -29,7 +29,9 @@
 //! - ENUM and SET without known labels are numbers.
 //! - Character sets that Maxwell does not know are converted as well; text with bytes that are no characters has U+FFFD.
 //! - `old` has a JSON column only when its document changed (Maxwell: whenever the row did).
-//! - A JSON document from a partial update (`binlog_row_value_options=PARTIAL_JSON`) is written in full.
+//! - A JSON document from a partial update (`binlog_row_value_options=PARTIAL_JSON`) is written in full. Where its former
+//!   state is not in the log (row images other than FULL) it is not in `data` but, as the operations that the server
+//!   logged, in one more member behind `old`: `"partial":{"doc":[{"op":"replace","path":"$.a","value":1}]}`.
 //!
 //! The SRID of a geometry is lost here as it is there; the format `binlake` has it.
 //!
@@ -44,7 +46,7 @@ use binlog::{Cell, Error};
 
 use super::escape::push_string;
 use super::maxwell_ddl;
-use super::maxwell_value::{ValuePlan, write_patched_document, write_statement};
+use super::maxwell_value::{ValuePlan, write_operations, write_patched_document, write_statement};
 use super::{DdlView, FormatError, Op, RowView, Transaction, same_value};
 
 /// What messages have. The default is Maxwell's. Whether DDL is published is part of a feed's rule.
@@ -214,6 +216,7 @@ impl Plan {
         self.write_data(row, out)?;
         if row.op == Op::Update {
             self.write_old(row, out)?;
+            self.write_partial(row, out)?;
         }
         out.push(b'}');
         Ok(())
@@ -261,11 +264,9 @@ impl Plan {
                 Cell::Absent => missing = true,
                 Cell::Null if !self.options.nulls => {}
                 Cell::JsonDiff(diff) => {
+                    // Without its document it goes into `partial`.
+                    let Some(Cell::Json(before)) = row.before.get(column.index) else { continue };
                     push_prefix(&column.prefix, start, out);
-                    let Some(Cell::Json(before)) = row.before.get(column.index) else {
-                        column.write(cell, out)?;
-                        continue;
-                    };
                     write_patched_document(before, diff, out).map_err(|source| column.error(source))?;
                 }
                 _ => {
@@ -286,6 +287,27 @@ impl Plan {
             }
         }
         out.push(b'}');
+        Ok(())
+    }
+
+    /// JSON columns of which only the difference is known.
+    fn write_partial(&self, row: &RowView<'_>, out: &mut Vec<u8>) -> Result<(), FormatError> {
+        let mut open = None;
+        for column in &self.columns {
+            let Some(Cell::JsonDiff(diff)) = row.after.get(column.index) else { continue };
+            if matches!(row.before.get(column.index), Some(Cell::Json(_))) {
+                continue;
+            }
+            let start = *open.get_or_insert_with(|| {
+                out.extend_from_slice(b",\"partial\":{");
+                out.len()
+            });
+            push_prefix(&column.prefix, start, out);
+            write_operations(diff, out).map_err(|source| column.error(source))?;
+        }
+        if open.is_some() {
+            out.push(b'}');
+        }
         Ok(())
     }
 

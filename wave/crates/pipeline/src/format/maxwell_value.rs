@@ -275,6 +275,24 @@ fn needed_digits(micros: u32) -> u8 {
 pub(super) fn write_patched_document(before: &[u8], diff: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let mut text = Vec::new();
     json::apply_diff(before, diff, &mut text)?;
+    push_without_spaces(&text, out);
+    Ok(())
+}
+
+/// Appends the operations of a partial update whose document is not known:
+/// `[{"op":"replace","path":"$.a","value":1},{"op":"remove","path":"$.b"}]`.
+///
+/// # Errors
+/// Broken input.
+pub(super) fn write_operations(diff: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let mut text = Vec::new();
+    json::write_diff(diff, &mut text)?;
+    push_without_spaces(&text, out);
+    Ok(())
+}
+
+/// Leaves out the spaces of a JSON text that are not in a string.
+fn push_without_spaces(text: &[u8], out: &mut Vec<u8>) {
     let (mut in_string, mut escaped) = (false, false);
     out.extend(text.iter().filter(|&&b| {
         if !in_string {
@@ -285,7 +303,6 @@ pub(super) fn write_patched_document(before: &[u8], diff: &[u8], out: &mut Vec<u
         escaped = b == b'\\' && !escaped;
         true
     }));
-    Ok(())
 }
 
 /// Appends `text` in bytes that should be UTF-8 (a logged statement) as a JSON string.
