@@ -26,7 +26,10 @@ bench: ## figures with their references, three runs each
 fuzz: ## each fuzz target for a while (FUZZ_SECONDS=60)
 	@deploy/fuzz.sh
 
+fidelity: ## every cell on every server compared with the server's own word (FIDELITY_SERVERS="mysql-9.7 …")
+	@deploy/fidelity.sh
+
 clean: ## build output; the cache of downloaded servers stays
 	@cargo clean
 
-.PHONY: help demo test check it bench fuzz clean
+.PHONY: help demo test check it bench fuzz fidelity clean

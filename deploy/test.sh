@@ -43,6 +43,8 @@ build() {
 unit() { cargo test --no-fail-fast --workspace --exclude binlake-it --exclude binlake-sim; }
 # Not by package: the features of the whole workspace are those that were built.
 simulation() { cargo test --workspace --test sim; }
+# The short form of deploy/fidelity.sh.
+fidelity() { "$CARGO_TARGET_DIR/debug/binlake-fidelity" --short --cells 12000 mysql-9.7 mariadb-10.11 mariadb-11.8; }
 integration() { cargo test --no-fail-fast --workspace --test it; }
 
 stage "set-up" deploy/servers/install-deps.sh
@@ -52,6 +54,7 @@ if [ "${1:-all}" = all ]; then
   stage "build" build
   stage "unit and conformance" unit
   stage "simulation" simulation
+  stage "fidelity" fidelity
 else
   stage "build" cargo build --quiet --workspace --bins
 fi

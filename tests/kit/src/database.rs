@@ -28,7 +28,7 @@ const OPTIONS: [&str; 8] = [
     "--loose-innodb-buffer-pool-load-at-startup=OFF",
 ];
 
-/// The `mysqlbinlog` of a flavour, and the version whose tree surely carries it.
+/// The `mysqlbinlog` of a flavour, and the version whose tree carries it; None: the server's own.
 #[derive(Debug, Clone, Copy)]
 struct BinlogTool {
     program: &'static str,
@@ -60,8 +60,10 @@ impl MySql {
 
     /// Starts a fresh server of `version` with `options` of mysqld, such as `--binlog-checksum=NONE`.
     pub fn with(version: &str, options: &[&str]) -> Result<MySql> {
-        // Trees of old versions carry the server only; 9.7's tool reads their logs, too.
-        let tool = BinlogTool { program: "mysqlbinlog", version: Some(("MYSQL", "9.7")) };
+        // Trees of old versions carry the server only; 9.7's tool reads their logs, too, but not those of 5.5, whose tree
+        // has its own.
+        let tree = if version.starts_with("5.5") { "5.5.34" } else { "9.7" };
+        let tool = BinlogTool { program: "mysqlbinlog", version: Some(("MYSQL", tree)) };
         Ok(MySql(Database::launch("mysql", ("MYSQL", version), options, tool)?))
     }
 }
@@ -74,7 +76,9 @@ impl MariaDb {
 
     /// Starts a fresh server of `version` with `options` of mariadbd.
     pub fn with(version: &str, options: &[&str]) -> Result<MariaDb> {
-        let tool = BinlogTool { program: "mariadb-binlog", version: None };
+        // Trees of three numbers carry the server only.
+        let other = (version.split('.').count() == 3).then_some(("MARIADB", "11.8"));
+        let tool = BinlogTool { program: "mariadb-binlog", version: other };
         Ok(MariaDb(Database::launch("mariadb", ("MARIADB", version), options, tool)?))
     }
 }
