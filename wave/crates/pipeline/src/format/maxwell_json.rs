@@ -295,7 +295,7 @@ impl Plan {
         let mut open = None;
         for column in &self.columns {
             let Some(Cell::JsonDiff(diff)) = row.after.get(column.index) else { continue };
-            if matches!(row.before.get(column.index), Some(Cell::Json(_))) {
+            if diff.is_empty() || matches!(row.before.get(column.index), Some(Cell::Json(_))) {
                 continue;
             }
             let start = *open.get_or_insert_with(|| {

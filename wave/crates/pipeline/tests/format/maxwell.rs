@@ -209,6 +209,9 @@ fn a_partial_json_update_is_written_in_full() {
     let (before, after) = ([Cell::Json(DOCUMENT)], [Cell::JsonDiff(DIFF)]);
     let message = encode(&row(&txn, &table, Op::Update, &before, &after), &Options::default());
     assert!(message.ends_with(r#""data":{"j":{"k":2}},"old":{"j":{"k":1}}}"#), "{message}");
+    let unchanged = [Cell::JsonDiff(&[])];
+    let message = encode(&row(&txn, &table, Op::Update, &before, &unchanged), &Options::default());
+    assert!(message.ends_with(r#""data":{"j":{"k":1}}}"#), "{message}");
 }
 
 #[test]
