@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use binlog::event::{Event, QueryKind, StreamState, classify_query};
+use binlog::mariadb;
 use binlog::position::{FilePos, Position};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{HistoryEntry, SchemaHistory, SourceId};
@@ -269,6 +270,16 @@ fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefin
     }
 }
 
+/// Longest statement that is uncompressed; a longer one may concern any table.
+const MAX_STATEMENT: usize = 64 << 20;
+
+/// What the statement `sql` in the log at `at` does to tables, if it does something to them.
+fn change(sql: &[u8], database: &[u8], at: &FilePos) -> Option<Change> {
+    let QueryKind::Ddl(ddl) = classify_query(sql) else { return None };
+    let tables = ddl.tables_in(&String::from_utf8_lossy(database));
+    Some(Change { at: at.clone(), tables: Some(tables).filter(|t| !t.is_empty()) })
+}
+
 fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, String> {
     let mut stream = StreamState::default();
     let mut at = from.clone();
@@ -292,16 +303,14 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
             Event::Rotate { pos, file, .. } => {
                 at = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
             }
-            Event::Query(q) => {
-                if let QueryKind::Ddl(ddl) = classify_query(q.sql) {
-                    let database = String::from_utf8_lossy(q.schema).into_owned();
-                    changes.push(Change {
-                        at: at.clone(),
-                        tables: Some(ddl.tables_in(&database)).filter(|t| !t.is_empty()),
-                    });
+            Event::Query(q) => changes.extend(change(q.sql, q.schema, &at)),
+            Event::CompressedQuery(q) => {
+                let mut sql = Vec::new();
+                match mariadb::uncompress(q.sql, MAX_STATEMENT, &mut sql) {
+                    Ok(()) => changes.extend(change(&sql, q.schema, &at)),
+                    Err(_) => changes.push(Change { at: at.clone(), tables: None }),
                 }
             }
-            Event::CompressedQuery(_) => changes.push(Change { at: at.clone(), tables: None }),
             _ => {}
         }
         true
