@@ -51,6 +51,13 @@ step() {
   local what=$1 began=$SECONDS code=0; shift
   say "$what"
   run "$@" >"$tmp/step.log" 2>&1
+  if [ -t 1 ]; then
+    # its last line and the time so far, in one line that goes away
+    while sleep 1 && kill -0 "$child" 2>/dev/null; do
+      printf '\r\e[K%s    %s s  %.100s%s' "$dim" $((SECONDS - began)) "$(tail -c 400 "$tmp/step.log" | tail -1 | tr -cd '[:print:]')" "$plain"
+    done
+    printf '\r\e[K'
+  fi
   while :; do
     wait "$child"
     code=$?

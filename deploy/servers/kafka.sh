@@ -71,31 +71,12 @@ node() { # DIR I
     -Dorg.slf4j.simpleLogger.defaultLogLevel=info -cp "$R/*" kafka.Kafka "$1/$2/server.properties"
 }
 ready() { wait_ready "$1/$2" grep -q 'Kafka Server started' "$1/$2/log"; }
-nodes() { find "$1" -mindepth 2 -maxdepth 2 -name server.properties -printf '%h\n'; }
 
 cmd=${1:-}
 shift || usage
 case $cmd in
 versions) echo "$versions" ;;
-fetch)
-  for v in "${@:-$V}"; do once "$BINLAKE_CACHE/kafka-$v" jars "$here/kafka.pom.xml" kafka.version "$v"; done ;;
-start)
-  [ $# -ge 2 ] || usage
-  need java
-  [ -d "$R" ] || "$0" fetch "$V"
-  mkdir -p "$1"
-  d=$(absolute "$1") n=${3:-1}
-  exclusive "$d"
-  config "$d" "$2" "$n"
-  for ((i = 1; i <= n; i++)); do node "$d" "$i"; done
-  for ((i = 1; i <= n; i++)); do ready "$d" "$i"; done ;;
-node) d=$(absolute "$1"); exclusive "$d"; node "$d" "$2"; ready "$d" "$2" ;;
-stop) d=$(absolute "$1"); exclusive "$d"; mapfile -t all < <(nodes "$d"); end_servers TERM 15 "${all[@]}" ;;
-kill)
-  d=$(absolute "$1")
-  exclusive "$d"
-  if [ $# = 2 ]; then all=("$d/$2"); else mapfile -t all < <(nodes "$d"); fi
-  end_servers KILL 60 "${all[@]}" ;;
 run) [ -d "$R" ] || "$0" fetch "$V"; tool "$@" ;;
+fetch | start | node | stop | kill) cluster_commands kafka server.properties "$cmd" "$@" ;;
 *) usage ;;
 esac

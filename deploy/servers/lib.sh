@@ -156,3 +156,32 @@ wait_ready() {
 
 # listening PORT
 listening() { (exec 3<>"/dev/tcp/$HOST/$1") 2>/dev/null; }
+
+# cluster_commands PRODUCT MEMBER_FILE COMMAND ARGS...: fetch, start, node, stop and kill of servers that are folders
+# DIR/1, DIR/2, … with MEMBER_FILE in each, as Kafka and ZooKeeper are. The caller defines `config DIR PORT MEMBERS`, `node DIR I`
+# (start it) and `ready DIR I`, and sets V and R.
+cluster_commands() {
+  local product=$1 file=$2 cmd=$3 d n i v all; shift 3
+  members() { find "$1" -mindepth 2 -maxdepth 2 -name "$file" -printf '%h\n'; }
+  case $cmd in
+  fetch)
+    for v in "${@:-$V}"; do once "$BINLAKE_CACHE/$product-$v" jars "$here/$product.pom.xml" "$product.version" "$v"; done ;;
+  start)
+    [ $# -ge 2 ] || usage
+    need java
+    [ -d "$R" ] || "$0" fetch "$V"
+    mkdir -p "$1"
+    d=$(absolute "$1") n=${3:-1}
+    exclusive "$d"
+    config "$d" "$2" "$n"
+    for ((i = 1; i <= n; i++)); do node "$d" "$i"; done
+    for ((i = 1; i <= n; i++)); do ready "$d" "$i"; done ;;
+  node) d=$(absolute "$1"); exclusive "$d"; node "$d" "$2"; ready "$d" "$2" ;;
+  stop) d=$(absolute "$1"); exclusive "$d"; mapfile -t all < <(members "$d"); end_servers TERM 15 "${all[@]}" ;;
+  kill)
+    d=$(absolute "$1")
+    exclusive "$d"
+    if [ $# = 2 ]; then all=("$d/$2"); else mapfile -t all < <(members "$d"); fi
+    end_servers KILL 60 "${all[@]}" ;;
+  esac
+}

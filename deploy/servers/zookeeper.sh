@@ -51,34 +51,15 @@ node() { # DIR I
 }
 serves() { word "$1" srvr | grep -q '^Mode:'; }
 ready() { wait_ready "$1/$2" serves "$(sed -n 's/^clientPort=//p' "$1/$2/zoo.cfg")"; }
-nodes() { find "$1" -mindepth 2 -maxdepth 2 -name zoo.cfg -printf '%h\n'; }
 
 cmd=${1:-}
 shift || usage
 case $cmd in
 versions) echo 3.9.5 ;;
-fetch)
-  for v in "${@:-$V}"; do once "$BINLAKE_CACHE/zookeeper-$v" jars "$here/zookeeper.pom.xml" zookeeper.version "$v"; done ;;
-start)
-  [ $# -ge 2 ] || usage
-  need java
-  [ -d "$R" ] || "$0" fetch "$V"
-  mkdir -p "$1"
-  d=$(absolute "$1") n=${3:-1}
-  exclusive "$d"
-  config "$d" "$2" "$n"
-  for ((i = 1; i <= n; i++)); do node "$d" "$i"; done
-  for ((i = 1; i <= n; i++)); do ready "$d" "$i"; done ;;
-node) d=$(absolute "$1"); exclusive "$d"; node "$d" "$2"; ready "$d" "$2" ;;
-stop) d=$(absolute "$1"); exclusive "$d"; mapfile -t all < <(nodes "$d"); end_servers TERM 15 "${all[@]}" ;;
-kill)
-  d=$(absolute "$1")
-  exclusive "$d"
-  if [ $# = 2 ]; then all=("$d/$2"); else mapfile -t all < <(nodes "$d"); fi
-  end_servers KILL 60 "${all[@]}" ;;
 word) word "$@" ;;
 run)
   [ -d "$R" ] || "$0" fetch "$V"
   exec java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$R/*" org.apache.zookeeper.ZooKeeperMain "$@" ;;
+fetch | start | node | stop | kill) cluster_commands zookeeper zoo.cfg "$cmd" "$@" ;;
 *) usage ;;
 esac

@@ -99,14 +99,33 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/version", web::get().to(|| async { concat!("binlake ", env!("CARGO_PKG_VERSION"), "\n") }));
 }
 
-/// Ready when the process serves; a broken source is its own matter.
-async fn ready() -> &'static str {
-    "ok\n"
+/// Ready once sources stream. One that cannot is its own matter (`/healthz` names it) and does not hold up the others;
+/// once ready, a process stays so.
+async fn ready(state: web::Data<State>) -> HttpResponse {
+    match waiting_for(&snapshot(&state)) {
+        None => HttpResponse::Ok().body("ok\n"),
+        Some(why) => HttpResponse::ServiceUnavailable().body(format!("not ready: {why}\n")),
+    }
 }
 
+fn waiting_for(sources: &[SourceStatus]) -> Option<String> {
+    if let Some(s) = sources.iter().find(|s| !s.tried()) {
+        return Some(format!("{} is {}", s.source, s.state));
+    }
+    if sources.iter().any(|s| s.streamed) { None } else { Some("no source streams; see /healthz".into()) }
+}
+
+/// 200 while every row finds its way, else 503; the same JSON in both cases.
 async fn health(state: web::Data<State>) -> HttpResponse {
-    let sources: Vec<SourceStatus> = state.sources.iter().map(StatusCell::get).collect();
-    HttpResponse::Ok().json(serde_json::json!({ "sources": sources }))
+    let sources = snapshot(&state);
+    let problems: Vec<String> = sources.iter().flat_map(SourceStatus::problems).collect();
+    let mut answer = if problems.is_empty() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let status = if problems.is_empty() { "ok" } else { "trouble" };
+    answer.json(serde_json::json!({ "status": status, "problems": problems, "sources": sources }))
+}
+
+fn snapshot(state: &State) -> Vec<SourceStatus> {
+    state.sources.iter().map(StatusCell::get).collect()
 }
 
 async fn metrics(state: web::Data<State>) -> HttpResponse {
@@ -114,7 +133,7 @@ async fn metrics(state: web::Data<State>) -> HttpResponse {
 }
 
 async fn page(state: web::Data<State>) -> HttpResponse {
-    let sources: Vec<SourceStatus> = state.sources.iter().map(StatusCell::get).collect();
+    let sources = snapshot(&state);
     HttpResponse::Ok()
         .content_type(ContentType::html())
         .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
@@ -143,8 +162,14 @@ fn render(sources: &[SourceStatus]) -> String {
                     format!("<span class=bad>{}</span>", s.state)
                 },
             ),
-            ("lag", format!("{:.1} s", s.lag_seconds)),
-            ("rows", format!("{} in {} transactions", s.rows, s.transactions)),
+            (
+                "lag",
+                match s.lag_bytes {
+                    Some(bytes) => format!("{:.1} s, {bytes} bytes of the log not read", s.lag_seconds),
+                    None => format!("{:.1} s", s.lag_seconds),
+                },
+            ),
+            ("rows", format!("{} in {} transactions, {:.0} rows/s", s.rows, s.transactions, s.rows_per_second)),
             ("read to", format!("<code>{}</code>", escape(&s.read))),
             ("settled to", format!("<code>{}</code>", escape(&s.settled))),
             ("GTIDs", format!("<code>{}</code>", escape(&s.gtid_set))),
@@ -154,10 +179,20 @@ fn render(sources: &[SourceStatus]) -> String {
         for (name, value) in rows {
             let _ = write!(html, "<tr><th>{name}<td>{value}");
         }
-        for (what, list) in [("parked", &s.parked), ("quarantined", &s.quarantined)] {
+        for (what, list) in [("parked feed", &s.parked), ("quarantined table", &s.quarantined)] {
             for item in list {
-                let _ = write!(html, "<tr><th>{what}<td class=bad>{}", escape(item));
+                let _ = write!(
+                    html,
+                    "<tr><th>{what}<td><span class=bad>{}</span> at <code>{}</code>: {}<br>{}",
+                    escape(&item.name),
+                    escape(&item.at),
+                    escape(&item.reason),
+                    escape(&item.todo)
+                );
             }
+        }
+        if let Some(last) = s.incidents.last() {
+            let _ = write!(html, "<tr><th>last incident<td>{}: {}", last.code, escape(&last.message));
         }
         html.push_str("</table>");
         if !s.incidents.is_empty() {
@@ -189,12 +224,59 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::{IncidentLine, StopLine};
 
     #[test]
     fn page_escapes_what_comes_from_outside() {
         let status = SourceStatus { source: "<script>".into(), state: "streaming", ..SourceStatus::default() };
         let html = render(&[status]);
         assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"));
+    }
+
+    fn source(state: &'static str, streamed: bool) -> SourceStatus {
+        SourceStatus { source: "db".into(), state, streamed, ..SourceStatus::default() }
+    }
+
+    fn incident(mut source: SourceStatus, message: &str) -> SourceStatus {
+        source.incidents.push(IncidentLine {
+            time_ms: 0,
+            code: "source_failed",
+            subject: String::new(),
+            message: message.into(),
+            at: "b.1:4".into(),
+        });
+        source
+    }
+
+    #[test]
+    fn ready_waits_for_sources_but_not_for_broken_ones() {
+        let streaming = || source("streaming", true);
+        let broken = || incident(source("backing_off", false), "connection refused");
+        assert_eq!(waiting_for(&[source("connecting", false)]).unwrap(), "db is connecting");
+        assert_eq!(waiting_for(&[streaming(), source("taking", false)]).unwrap(), "db is taking");
+        assert_eq!(waiting_for(&[broken()]).unwrap(), "no source streams; see /healthz");
+        assert_eq!(waiting_for(&[streaming(), broken()]), None);
+        assert_eq!(waiting_for(&[incident(source("ended", true), "purged")]), None, "once ready, always ready");
+    }
+
+    #[test]
+    fn problems_say_what_where_why_and_what_next() {
+        assert_eq!(incident(source("streaming", true), "old news").problems(), [""; 0]);
+        assert_eq!(incident(source("ended", true), "purged").problems(), ["db has ended: purged"]);
+        assert_eq!(source("backing_off", true).problems(), ["db is backing off"]);
+        let mut stopped = source("streaming", true);
+        stopped.quarantined.push(StopLine {
+            name: "shop.t<".into(),
+            reason: "no definition".into(),
+            at: "b.1:4".into(),
+            gtid_set: String::new(),
+            todo: "do this".into(),
+        });
+        assert_eq!(stopped.problems(), ["db: quarantined table shop.t<: no definition; do this"]);
+        let html = render(&[stopped]);
+        for part in ["shop.t&lt;", "b.1:4", "no definition", "do this"] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn ownership(taken: coord::Taken) -> Result<Ownership, Failure> {
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn failure(error: CoordError) -> Failure {
     let (kind, cause) = match &error {
-        CoordError::Fenced { .. } => (FailureKind::Fenced, Cause::Conflict),
+        CoordError::Fenced { .. } | CoordError::SessionLost(_) => (FailureKind::Fenced, Cause::Conflict),
         CoordError::Unavailable(_) | CoordError::Unknown(_) => (FailureKind::Transient, Cause::Unavailable),
         CoordError::Corrupt { .. } => (FailureKind::Permanent, Cause::Data),
         CoordError::Locked { .. } => (FailureKind::Permanent, Cause::Conflict),

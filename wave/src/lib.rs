@@ -9,6 +9,8 @@ pub mod config;
 pub mod coordinator;
 pub mod exit;
 pub mod files;
+mod log_end;
+mod outstanding;
 pub mod position;
 pub mod questions;
 pub mod read;

@@ -5,7 +5,7 @@
 //! other threads and comes back through the inbox. Back-pressure: while a record is not taken by the publisher no batch
 //! is taken from the source, whose bounded ring then fills and stops that socket.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -22,7 +22,8 @@ use pipeline::spill::SpillStore;
 use publish::{DeliveryError, PublishError, Publisher, Record, Report, SendOutcome, TopicId, TopicSpec};
 
 use crate::coordinator::{Coordinator, Request};
-use crate::status::StatusCell;
+use crate::outstanding::{Outstanding, Sent};
+use crate::status::{StatusCell, Waited};
 
 /// Where events come from.
 pub trait EventSource: Send {
@@ -123,7 +124,8 @@ impl Runner {
             out: Output::default(),
             sent: 0,
             reports: Vec::new(),
-            latency: Latency::default(),
+            outstanding: Outstanding::default(),
+            waited: Waited::default(),
             awaiting: 0,
             started: Instant::now(),
             last_tick: Duration::ZERO,
@@ -176,7 +178,8 @@ struct Loop {
     /// Records of `out` that the publisher has taken.
     sent: usize,
     reports: Vec<Report>,
-    latency: Latency,
+    outstanding: Outstanding,
+    waited: Waited,
     /// Answers expected in the inbox.
     awaiting: u32,
     started: Instant,
@@ -274,7 +277,8 @@ impl Loop {
             };
             match self.publisher.send(record) {
                 Ok(SendOutcome::Accepted) => {
-                    self.latency.sent(send.token.0, send.commit_us);
+                    let bytes = send.value.len() + send.header.len() + send.key.as_ref().map_or(0, Range::len);
+                    self.outstanding.sent(send.token.0, Sent { commit_us: send.commit_us, feed: send.feed, bytes });
                     self.sent += 1;
                 }
                 Ok(SendOutcome::Full) => break,
@@ -311,8 +315,8 @@ impl Loop {
             let token = pipeline::ledger::Token(report.token);
             let outcome = match report.result {
                 Ok(_) => {
-                    if let Some(commit_us) = self.latency.settled(report.token) {
-                        self.status.settled(now_us.saturating_sub(commit_us));
+                    if let Some(sent) = self.outstanding.settled(report.token) {
+                        self.status.settled(sent.feed, sent.bytes, now_us.saturating_sub(sent.commit_us));
                     }
                     Outcome::Settled
                 }
@@ -326,6 +330,7 @@ impl Loop {
                 }
                 Err(e) => Outcome::Unknown(e.to_string()),
             };
+            self.status.reported(&outcome);
             self.feed(Input::Report { token, outcome });
         }
         self.reports = reports;
@@ -333,9 +338,17 @@ impl Loop {
 
     /// Nothing moved: waits for whatever comes first.
     fn wait(&mut self) {
+        let blocked = self.sent < self.out.sends.len() || !self.wants_source();
+        let began = Instant::now();
+        self.wait_for_next(blocked);
+        let waited = if blocked { &mut self.waited.blocked } else { &mut self.waited.idle };
+        *waited += began.elapsed();
+    }
+
+    fn wait_for_next(&mut self, blocked: bool) {
         let busy = self.awaiting > 0 || self.publisher.in_flight_bytes() > 0 || self.sent < self.out.sends.len();
         let wait = if busy { WAIT_BUSY } else { WAIT_IDLE };
-        if self.sent < self.out.sends.len() || !self.wants_source() {
+        if blocked {
             if self.publisher.in_flight_bytes() > 0 {
                 self.collect_reports(wait);
             } else {
@@ -428,6 +441,8 @@ impl Loop {
     /// Prepares the publisher for an epoch and opens the topics of all feeds.
     fn open(&mut self, epoch: u64) {
         self.clear_sends();
+        // What was outstanding is never reported as settled.
+        self.outstanding.clear();
         let mut dropped = Vec::new();
         if let Err(e) = self.publisher.abort(&mut dropped).and_then(|()| self.publisher.init(epoch)) {
             self.feed(Input::OpenFailed { feed: None, failure: publish_failure(&e) });
@@ -457,35 +472,7 @@ impl Loop {
     }
 
     fn update_status(&self) {
-        self.status.update(&self.machine, self.source.queued_bytes());
-    }
-}
-
-/// Commit times of records that are not reported yet; tokens are dense and grow.
-#[derive(Debug, Default)]
-struct Latency {
-    first: u64,
-    commit_us: VecDeque<u64>,
-}
-
-impl Latency {
-    fn sent(&mut self, token: u64, commit_us: u64) {
-        if token != self.first + self.commit_us.len() as u64 {
-            // A new epoch: what was outstanding is never reported as settled.
-            self.commit_us.clear();
-            self.first = token;
-        }
-        self.commit_us.push_back(commit_us);
-    }
-
-    fn settled(&mut self, token: u64) -> Option<u64> {
-        let slot = self.commit_us.get_mut(usize::try_from(token.checked_sub(self.first)?).ok()?)?;
-        let commit_us = std::mem::take(slot);
-        while self.commit_us.front() == Some(&0) {
-            self.commit_us.pop_front();
-            self.first += 1;
-        }
-        (commit_us != 0).then_some(commit_us)
+        self.status.update(&self.machine, self.source.queued_bytes(), self.started.elapsed(), self.waited);
     }
 }
 

@@ -10,6 +10,7 @@ use watch::blocking::Endpoint;
 
 use crate::config::Reference;
 use crate::exit::{CommandResult, Exit};
+use pipeline::io::{Cause, Failure, FailureKind};
 
 /// A MySQL or MariaDB server to read from.
 #[derive(Clone, Debug)]
@@ -114,9 +115,13 @@ pub struct Identity {
 
 impl Identity {
     /// Random per process: a person looking can never end a production reader.
-    #[must_use]
-    pub fn random() -> Identity {
-        Identity::from_bits(entropy())
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn random() -> Result<Identity, Failure> {
+        let bits = watch::blocking::entropy()
+            .map_err(|e| Failure::new(FailureKind::Permanent, Cause::Internal, e.to_string()))?;
+        Ok(Identity::from_bits(bits))
     }
 
     /// The same for every process that reads this source for the same data folder or cluster.
@@ -136,20 +141,6 @@ impl Identity {
         let uuid = format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]);
         Identity { server_id, uuid }
     }
-}
-
-/// Random bytes from the operating system; from the clock and the process where that fails.
-#[must_use]
-pub fn entropy() -> [u8; 32] {
-    use std::io::Read;
-    let mut bytes = [0; 32];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
-    if read.is_err() {
-        let seed = format!("{:?}/{}", std::time::SystemTime::now(), std::process::id());
-        bytes[..8].copy_from_slice(&proto::header::source_id(&seed).to_le_bytes());
-        bytes[8..16].copy_from_slice(&proto::header::source_id(&format!("{seed}/")).to_le_bytes());
-    }
-    bytes
 }
 
 /// Overwrites the passwords of URLs in this process's own command line, as `ps` shows it. Best effort: where the
@@ -195,7 +186,7 @@ mod tests {
         let a = Identity::stable("scope", "s1");
         assert_eq!(a, Identity::stable("scope", "s1"));
         assert_ne!(a, Identity::stable("scope", "s2"));
-        assert_ne!(Identity::random(), Identity::random());
+        assert_ne!(Identity::random().unwrap(), Identity::random().unwrap());
         assert_eq!(a.uuid.len(), 36);
         assert!(a.server_id >= 0x8000_0000);
     }

@@ -153,7 +153,7 @@ impl Sql {
     /// The server refuses the position, or the connection breaks.
     pub fn scan(source: &Source, from: &FilePos, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), Failure> {
         let sql = Sql::connect(source)?;
-        let identity = Identity::random();
+        let identity = Identity::random()?;
         let request = mysql_wire::ReplicaRequest {
             server_id: identity.server_id,
             uuid: identity.uuid,

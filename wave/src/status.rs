@@ -1,10 +1,12 @@
 //! What an operator can see of an instance: a snapshot for the status line and page, and the metrics.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use binlog::position::FilePos;
+use pipeline::checkpoint::Stopped;
 use pipeline::instance::{Instance, Totals};
-use pipeline::io::Incident;
+use pipeline::io::{Incident, Outcome};
 use pipeline::lifecycle::State;
 use serde::Serialize;
 use telemetry::SourceMetrics;
@@ -25,18 +27,83 @@ pub struct SourceStatus {
     pub read: String,
     pub settled: String,
     pub gtid_set: String,
-    /// Seconds behind the source; 0 at the end of its log.
+    /// Seconds behind the source; 0 at the end of its log. Grows while the source is not connected.
     pub lag_seconds: f64,
+    /// Bytes of the source's log that are not read yet; None while unknown.
+    pub lag_bytes: Option<u64>,
+    /// Over the last second.
+    pub rows_per_second: f64,
     pub rows: u64,
     pub transactions: u64,
+    /// Of log events read.
     pub bytes: u64,
+    /// Made, whether acknowledged or not.
     pub records: u64,
     pub in_flight_bytes: u64,
     pub queued_bytes: u64,
     pub reconnects: u64,
-    pub parked: Vec<String>,
-    pub quarantined: Vec<String>,
+    /// It has streamed since this process started.
+    pub streamed: bool,
+    pub parked: Vec<StopLine>,
+    pub quarantined: Vec<StopLine>,
+    /// The last ones, oldest first.
     pub incidents: Vec<IncidentLine>,
+    #[serde(skip)]
+    pub(crate) read_pos: FilePos,
+}
+
+impl SourceStatus {
+    /// What keeps rows from being published at this moment, one sentence each; empty when nothing does.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let last = self.incidents.last();
+        let why = last.map_or_else(String::new, |i| format!(": {}", i.message));
+        let mut problems = Vec::new();
+        match self.state {
+            "streaming" | "draining" => {}
+            "ended" => problems.push(format!("{} has ended{why}", self.source)),
+            state => problems.push(format!("{} is {}{why}", self.source, state.replace('_', " "))),
+        }
+        let stopped =
+            |what: &str, s: &StopLine| format!("{}: {what} {}: {}; {}", self.source, s.name, s.reason, s.todo);
+        problems.extend(self.parked.iter().map(|s| stopped("parked feed", s)));
+        problems.extend(self.quarantined.iter().map(|s| stopped("quarantined table", s)));
+        problems
+    }
+
+    /// It has streamed, or has been tried and is in trouble: waiting for it tells nothing more.
+    pub(crate) fn tried(&self) -> bool {
+        self.streamed || self.state == "ended" || !self.incidents.is_empty()
+    }
+}
+
+/// A parked feed or a quarantined table.
+#[derive(Clone, Debug, Serialize)]
+pub struct StopLine {
+    pub name: String,
+    pub reason: String,
+    /// Everything before this is published; `FILE:POS`.
+    pub at: String,
+    pub gtid_set: String,
+    /// What an operator can do about it.
+    pub todo: String,
+}
+
+impl StopLine {
+    fn new(name: &str, stopped: &Stopped, mend: &str, tables: &str) -> Self {
+        let at = format!("{}:{}", stopped.file, stopped.pos);
+        let from = if stopped.gtid_set.is_empty() { at.clone() } else { format!("gtid:{}", stopped.gtid_set) };
+        let todo = format!(
+            "{mend}, then publish it from there: binlake up --from {from}{tables} with another --data-dir and --topic"
+        );
+        StopLine { name: name.to_owned(), reason: stopped.reason.clone(), at, gtid_set: stopped.gtid_set.clone(), todo }
+    }
+}
+
+impl std::fmt::Display for StopLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -48,13 +115,38 @@ pub struct IncidentLine {
     pub at: String,
 }
 
+/// Time that an instance's thread spent waiting.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waited {
+    /// For the publisher to take or settle records, or for a table definition.
+    pub(crate) blocked: Duration,
+    /// For the source.
+    pub(crate) idle: Duration,
+}
+
+/// What the metrics and rates have counted so far.
+#[derive(Debug, Default)]
+struct Counted {
+    totals: Totals,
+    busy: Duration,
+    waited: Waited,
+    /// When the rate was last made, and the rows then.
+    rate_at: Duration,
+    rate_rows: u64,
+    /// The last moment at which everything was settled and the source connected.
+    at_end_us: u64,
+}
+
 /// Shared by the instance's thread, which writes, and everybody who looks.
 #[derive(Clone, Debug)]
 pub struct StatusCell {
     inner: Arc<Mutex<SourceStatus>>,
-    counted: Arc<Mutex<Totals>>,
+    counted: Arc<Mutex<Counted>>,
     metrics: Option<SourceMetrics>,
 }
+
+/// Rates are made over this long.
+const RATE: Duration = Duration::from_secs(1);
 
 impl StatusCell {
     #[must_use]
@@ -71,17 +163,49 @@ impl StatusCell {
 
     #[must_use]
     pub fn get(&self) -> SourceStatus {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
-    pub(crate) fn settled(&self, latency_us: u64) {
+    fn lock(&self) -> MutexGuard<'_, SourceStatus> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A record of a feed was acknowledged.
+    pub(crate) fn settled(&self, feed: usize, bytes: usize, latency_us: u64) {
         if let Some(m) = &self.metrics {
             m.delivery_latency.record(latency_us);
+            if let Some((messages, total)) = m.produced.get(feed) {
+                messages.inc();
+                total.add(bytes as u64);
+            }
+        }
+    }
+
+    /// The report of a record, of which only failures are counted here.
+    pub(crate) fn reported(&self, outcome: &Outcome) {
+        if let Some(m) = &self.metrics {
+            match outcome {
+                Outcome::Settled => {}
+                Outcome::Feed(_) => m.refused_by_topic.inc(),
+                Outcome::TooLarge(_) => m.refused_too_large.inc(),
+                Outcome::Unknown(_) => m.unconfirmed.inc(),
+            }
+        }
+    }
+
+    /// How much of the log is unread, as the server said; None when it does not say.
+    pub(crate) fn set_lag_bytes(&self, bytes: Option<u64>) {
+        self.lock().lag_bytes = bytes;
+        if let Some(m) = &self.metrics {
+            m.lag_bytes.set(bytes.map_or(f64::NAN, |b| b as f64));
         }
     }
 
     pub(crate) fn incident(&self, incident: &Incident) {
-        let mut s = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(m) = &self.metrics {
+            m.incident(incident.code.name());
+        }
+        let mut s = self.lock();
         if s.incidents.len() >= INCIDENTS {
             s.incidents.remove(0);
         }
@@ -94,46 +218,87 @@ impl StatusCell {
         });
     }
 
-    pub(crate) fn update(&self, machine: &Instance, queued: usize) {
+    /// `queued` are bytes received and not taken; `alive` and `waited` say how the thread spent its time.
+    pub(crate) fn update(&self, machine: &Instance, queued: usize, alive: Duration, waited: Waited) {
         let totals = machine.totals();
-        // Behind means: something is read and not settled, or waits to be read. An idle source is at its end.
-        let behind = queued > 0 || machine.in_flight_bytes() > 0;
-        let lag_us =
-            if behind && machine.last_event_us() > 0 { unix_us().saturating_sub(machine.last_event_us()) } else { 0 };
-        let lag_seconds = lag_us as f64 / 1e6;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let connected = machine.state() == State::Streaming;
+        let lag_seconds = counted.lag_us(machine, queued > 0, connected) as f64 / 1e6;
         {
-            let mut s = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut s = self.lock();
             s.state = state_name(machine.state());
+            s.streamed |= connected;
             s.epoch = machine.epoch();
-            s.read = machine.read_position().file_pos.to_string();
+            s.read_pos.clone_from(&machine.read_position().file_pos);
+            s.read = s.read_pos.to_string();
             s.settled = machine.frontier().position.file_pos.to_string();
             s.gtid_set = machine.frontier().position.gtids.to_string();
             s.lag_seconds = lag_seconds;
             s.rows = totals.rows();
+            if let Some(time) = alive.checked_sub(counted.rate_at).filter(|t| *t >= RATE) {
+                s.rows_per_second = (s.rows - counted.rate_rows) as f64 / time.as_secs_f64();
+                (counted.rate_at, counted.rate_rows) = (alive, s.rows);
+            }
             s.transactions = totals.transactions;
             s.bytes = totals.bytes;
             s.records = totals.records;
             s.in_flight_bytes = machine.in_flight_bytes();
             s.queued_bytes = queued as u64;
             s.reconnects = totals.reconnects;
-            s.parked = machine.parked().map(|(name, stopped)| format!("{name}: {}", stopped.reason)).collect();
-            s.quarantined = machine.quarantined_tables().collect();
+            s.parked = machine.parked().map(|(name, stop)| StopLine::new(name, stop, "mend the topic", "")).collect();
+            let table = |(name, stop): (String, &Stopped)| {
+                StopLine::new(&name, stop, "mend what the reason names", &format!(" --tables '{name}'"))
+            };
+            s.quarantined = machine.quarantined_tables().map(table).collect();
+            s.quarantined.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        if let Some(m) = &self.metrics {
-            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-            m.read_bytes.add(totals.bytes - counted.bytes);
-            m.rows_inserted.add(totals.inserts - counted.inserts);
-            m.rows_updated.add(totals.updates - counted.updates);
-            m.rows_deleted.add(totals.deletes - counted.deletes);
-            m.reconnects.add(totals.reconnects - counted.reconnects);
-            m.unknown_events.add(totals.unknown_events - counted.unknown_events);
-            m.checkpoint_writes.add(totals.checkpoints - counted.checkpoints);
-            *counted = totals;
-            m.quarantined_tables.set(machine.quarantined_tables().count() as f64);
-            m.lag_seconds.set(lag_seconds);
-            m.connected.set(f64::from(u8::from(machine.state() == State::Streaming)));
-            m.epoch.set(machine.epoch() as f64);
+        let Some(m) = &self.metrics else { return };
+        let before = &counted.totals;
+        m.read_bytes.add(totals.bytes - before.bytes);
+        m.events.add(totals.events - before.events);
+        m.skipped_events.add(totals.skipped_events - before.skipped_events);
+        m.unknown_events.add(totals.unknown_events - before.unknown_events);
+        m.transactions.add(totals.transactions - before.transactions);
+        m.rows_inserted.add(totals.inserts - before.inserts);
+        m.rows_updated.add(totals.updates - before.updates);
+        m.rows_deleted.add(totals.deletes - before.deletes);
+        m.reconnects.add(totals.reconnects - before.reconnects);
+        m.checkpoint_writes.add(totals.checkpoints - before.checkpoints);
+        counted.totals = totals;
+        let busy = alive.saturating_sub(waited.blocked + waited.idle);
+        let grown = |now: Duration, before: Duration| now.saturating_sub(before).as_nanos() as u64;
+        m.busy.add(grown(busy, counted.busy));
+        m.blocked.add(grown(waited.blocked, counted.waited.blocked));
+        m.idle.add(grown(waited.idle, counted.waited.idle));
+        (counted.busy, counted.waited) = (busy.max(counted.busy), waited);
+        m.parked_feeds.set(machine.parked().count() as f64);
+        m.quarantined_tables.set(machine.quarantined_tables().len() as f64);
+        m.lag_seconds.set(lag_seconds);
+        m.connected.set(f64::from(u8::from(connected)));
+        for (name, gauge) in &m.states {
+            gauge.set(f64::from(u8::from(*name == state_name(machine.state()))));
         }
+        m.epoch.set(machine.epoch() as f64);
+        m.queue_received.set(queued as f64);
+        m.queue_in_flight.set(machine.in_flight_bytes() as f64);
+    }
+}
+
+impl Counted {
+    /// Behind means: something is read and not settled, or waits to be read. An idle source is at its end; one that is not
+    /// connected may have moved on since it was last seen there.
+    fn lag_us(&mut self, machine: &Instance, queued: bool, connected: bool) -> u64 {
+        let now = unix_us();
+        let behind = queued || machine.in_flight_bytes() > 0;
+        let since = match (connected, behind) {
+            (true, false) => {
+                self.at_end_us = now;
+                now
+            }
+            (true, true) => machine.last_event_us(),
+            (false, _) => machine.last_event_us().max(self.at_end_us),
+        };
+        if since == 0 { 0 } else { now.saturating_sub(since) }
     }
 }
 
@@ -141,9 +306,22 @@ pub(crate) fn unix_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
 }
 
+/// All names of states.
+pub const STATES: [&str; 9] = [
+    state_name(State::Idle),
+    state_name(State::Taking),
+    state_name(State::Opening),
+    state_name(State::Resolving),
+    state_name(State::Connecting),
+    state_name(State::Streaming),
+    state_name(State::BackingOff),
+    state_name(State::Draining),
+    state_name(State::Ended),
+];
+
 /// The name of a state for people and metrics.
 #[must_use]
-pub fn state_name(state: State) -> &'static str {
+pub const fn state_name(state: State) -> &'static str {
     match state {
         State::Idle => "idle",
         State::Taking => "taking",

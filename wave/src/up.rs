@@ -24,6 +24,7 @@ use watch::{Watch, WatchOptions};
 use crate::admin;
 use crate::config::{Config, Feed, SourceConfig};
 use crate::exit::{CommandResult, Exit};
+use crate::log_end::LogEnds;
 use crate::position::From;
 use crate::questions::ServerQuestions;
 use crate::remote::Remote;
@@ -31,7 +32,7 @@ use crate::runner::{Parts, Runner};
 use crate::source::{Identity, Source};
 use crate::spills::DiskSpills;
 use crate::sql::Sql;
-use crate::status::{SourceStatus, StatusCell};
+use crate::status::{STATES, SourceStatus, StatusCell};
 use crate::tail::{parse_format, parse_rule};
 
 /// Where records go.
@@ -84,6 +85,7 @@ impl Target {
 
 struct Running {
     name: String,
+    server: Source,
     /// Where the records go, and the topics there.
     target: Target,
     topics: Vec<String>,
@@ -118,6 +120,8 @@ pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
         running.push(start(&shared, plan)?);
     }
     let statuses: Vec<StatusCell> = running.iter().map(|r| r.status.clone()).collect();
+    let asked = running.iter().map(|r| (r.server.clone(), r.status.clone())).collect();
+    let _log_ends = LogEnds::watch(asked).map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
     let admin = admin::serve(&config.up.listen, statuses, shared.registry)?;
     announce(&running, &config.up.data_dir, admin.address());
     let ended = supervise(&mut running, stop, config.up.drain);
@@ -208,11 +212,12 @@ fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
     let flavor = sql.flavor();
     drop(sql);
     let names: Vec<String> = topics.iter().map(|t| t.name.clone()).collect();
+    let labels: Vec<&str> = names.iter().map(String::as_str).collect();
     let status = StatusCell::new(
         &name,
         &format!("mysql://{}", source.address()),
         &format!("{}/{}", target.describe(), names.join(",")),
-        Some(SourceMetrics::new(&shared.registry, &name)),
+        Some(SourceMetrics::new(&shared.registry, &name, &STATES, &labels)),
     );
     let id = SourceId::new(name.clone()).map_err(coordination_exit)?;
     let history = Box::new(FileHistory::open(&shared.data).map_err(coordination_exit)?);
@@ -243,7 +248,7 @@ fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
             definitions: true,
         },
         topics,
-        source: Box::new(Remote::new(Arc::clone(&shared.watch), &name, source, identity, flavor)),
+        source: Box::new(Remote::new(Arc::clone(&shared.watch), &name, source.clone(), identity, flavor)),
         publisher,
         coordination: Box::new(FileCoordination::open(&shared.data).map_err(coordination_exit)?),
         questions: Arc::new(questions),
@@ -251,7 +256,7 @@ fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
         status: status.clone(),
         on_incident: Box::new(|_| {}),
     };
-    Ok(Running { name, target, topics: names, runner: Some(Runner::start(parts)?), status })
+    Ok(Running { name, server: source, target, topics: names, runner: Some(Runner::start(parts)?), status })
 }
 
 fn local_config(config: &Config) -> LocalConfig {

@@ -66,7 +66,7 @@ pub(crate) fn taken(taken: &Taken) -> Input {
 #[must_use]
 pub(crate) fn failure(error: &CoordError) -> Failure {
     let (kind, cause) = match error {
-        CoordError::Fenced { .. } => (FailureKind::Fenced, Cause::Conflict),
+        CoordError::Fenced { .. } | CoordError::SessionLost(_) => (FailureKind::Fenced, Cause::Conflict),
         CoordError::Unavailable(_) | CoordError::Unknown(_) => (FailureKind::Transient, Cause::Unavailable),
         _ => (FailureKind::Permanent, Cause::Internal),
     };

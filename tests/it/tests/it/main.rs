@@ -8,6 +8,7 @@
 mod bad;
 mod data;
 mod restart;
+mod status;
 mod support;
 mod tail;
 mod xa;

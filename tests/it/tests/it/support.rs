@@ -60,12 +60,18 @@ impl Up {
 
     /// The first (or only) source of `/healthz`.
     pub(crate) fn health(&self) -> Value {
+        let body: Value = serde_json::from_str(&self.get("/healthz").1).unwrap();
+        body["sources"][0].clone()
+    }
+
+    /// Status code and body of a page of the status port.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET /healthz HTTP/1.0\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-        body["sources"][0].clone()
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     /// Waits until the source's state, as `/healthz` gives it, is as wanted.

@@ -52,10 +52,6 @@ impl World {
                 let batch = coordination::batch(incarnation, &checkpoint, park, quarantine);
                 match coordination.write(&fence, &batch) {
                     Ok(()) => Input::CheckpointWritten,
-                    // Ownership went with the session: this instance ends, another one takes.
-                    Err(e) if e.to_string().contains("session ended") => {
-                        Input::CheckpointFailed(Failure::new(FailureKind::Fenced, Cause::Conflict, e.to_string()))
-                    }
                     Err(e) => Input::CheckpointFailed(coordination::failure(&e)),
                 }
             }

@@ -1,10 +1,13 @@
 //! The data folder of an embedded installation: owned by one process at a time.
 //!
-//! The lock is the kernel's (`flock` on the file `lock`), so it ends with its process, however that dies. The process
-//! number inside is only for the message.
+//! The session of the embedded backend is this lock. The lock is the kernel's (`flock` on the file `lock`), so it ends with its process, however that dies. The process
+//! number inside is only for the message. Whoever removes the file, or the folder, takes the lock from its process
+//! without its knowing: another one can then lock a new file. So every call of the coordination looks first whether the
+//! locked file is still the one in the folder ([`DataDir::held`]).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ use crate::CoordError;
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 impl DataDir {
@@ -47,7 +50,25 @@ impl DataDir {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| io_error(&lock_path, "write", &e))?;
-        Ok(Self { path, _lock: Arc::new(file) })
+        Ok(Self { path, lock: Arc::new(file) })
+    }
+
+    /// Whether the lock still counts.
+    ///
+    /// # Errors
+    /// [`CoordError::SessionLost`] when the folder has another lock file, or none; a lock that is gone does not come back.
+    pub(crate) fn held(&self) -> Result<(), CoordError> {
+        let path = self.path.join("lock");
+        let lost = |what: &str| {
+            CoordError::SessionLost(format!("{} {what}; stop this process and start it again", path.display()))
+        };
+        let mine = self.lock.metadata().map_err(|e| io_error(&path, "look at", &e))?;
+        match fs::metadata(&path) {
+            Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => Ok(()),
+            Ok(_) => Err(lost("is no longer the file that this process has locked")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(lost("has been removed")),
+            Err(e) => Err(io_error(&path, "look at", &e)),
+        }
     }
 
     #[must_use]

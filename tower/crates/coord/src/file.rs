@@ -7,7 +7,8 @@
 //!
 //! Failure: before the rename nothing has happened ([`CoordError::Unavailable`]); an error after it has an unknown
 //! outcome. In both cases the next call reads the file again instead of trusting memory. A file that cannot be read is
-//! [`CoordError::Corrupt`] and stays as it is.
+//! [`CoordError::Corrupt`] and stays as it is. A folder whose lock file was removed or replaced may have another owner:
+//! every call is [`CoordError::SessionLost`] from then on, also a take.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -31,7 +32,7 @@ pub struct FileCoordination {
 
 #[derive(Debug)]
 struct Shared {
-    _dir: DataDir,
+    dir: DataDir,
     folder: PathBuf,
     sources: Mutex<HashMap<SourceId, Arc<Mutex<Slot>>>>,
 }
@@ -86,7 +87,7 @@ impl FileCoordination {
                 fs::remove_file(&path).map_err(|e| io_error(&path, "remove", &e))?;
             }
         }
-        let shared = Shared { _dir: dir.clone(), folder, sources: Mutex::default() };
+        let shared = Shared { dir: dir.clone(), folder, sources: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), watched: BTreeMap::new() })
     }
 
@@ -101,6 +102,7 @@ impl FileCoordination {
         source: &SourceId,
         f: impl FnOnce(Option<&State>) -> Result<(Option<State>, T), CoordError>,
     ) -> Result<T, CoordError> {
+        self.shared.dir.held()?;
         let slot = self.slot(source);
         let mut slot = lock(&slot);
         let path = self.shared.folder.join(format!("{source}.state"));

@@ -5,8 +5,8 @@
 //! taken the source. A batch is atomic: all of it is stored, or nothing.
 //!
 //! Invariants, held by one conformance suite on every backend: epochs and incarnations only grow; a write of an old
-//! epoch changes nothing; what a successful call returned is still there after `kill -9`; stored bytes that cannot be
-//! read are a named error, never an empty state (which would let a source silently start at the end of its log).
+//! epoch changes nothing; a user whose session is lost writes nothing until it has taken the source again; what a
+//! successful call returned is still there after `kill -9`; stored bytes that cannot be read are a named error, never an empty state (which would let a source silently start at the end of its log).
 //!
 //! Backends: [`file::FileCoordination`] (embedded, one locked folder), [`sim::SimCoordination`] (in memory, with faults
 //! on demand).
@@ -135,6 +135,10 @@ pub enum CoordError {
     /// Somebody took the source after this epoch: stop, never write again under it.
     #[error("source {source_id} is owned by epoch {current}, this write came from epoch {mine}")]
     Fenced { source_id: SourceId, mine: u64, current: u64 },
+    /// The session under which the source was taken is gone, and with it the right to write: whoever takes the source
+    /// next may already have it. Nothing was changed; only a new take, as a new owner, goes on.
+    #[error("the coordination session is lost: {0}")]
+    SessionLost(String),
     /// Nothing was changed; try again later.
     #[error("coordination is not available: {0}")]
     Unavailable(String),
@@ -159,13 +163,14 @@ pub trait Coordination: Send {
     /// Takes `source` for `owner`, whoever had it before, and fences the previous epoch.
     ///
     /// # Errors
-    /// [`CoordError::Unknown`]: the epoch may have moved; take again (epochs only grow).
+    /// [`CoordError::Unknown`]: the epoch may have moved; take again (epochs only grow). A take begins a new session where
+    /// the old one is lost; [`CoordError::SessionLost`] says that there can be none any more.
     fn take(&mut self, source: &SourceId, owner: &str, now_unix_ms: u64) -> Result<Taken, CoordError>;
 
     /// Stores all of `batch`, or nothing, if the fence still holds.
     ///
     /// # Errors
-    /// [`CoordError::Fenced`] ends the epoch. [`CoordError::TooLarge`] and [`CoordError::Invalid`] are found before
+    /// [`CoordError::Fenced`] and [`CoordError::SessionLost`] end the epoch. [`CoordError::TooLarge`] and [`CoordError::Invalid`] are found before
     /// anything is written.
     fn write(&mut self, fence: &Fence, batch: &[Write]) -> Result<(), CoordError>;
 

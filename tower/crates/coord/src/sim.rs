@@ -27,7 +27,8 @@ pub enum Fault {
     ReplyLost,
     /// Done just before this client's next call (if its fence still holds then); the caller does not know.
     Late,
-    /// The session ends: what this client had taken is released, and all its calls fail until it takes again.
+    /// The session ends: what this client had taken is released, and all its calls fail until it takes again. A take
+    /// that meets this is refused; the next one begins a new session.
     SessionLost,
 }
 
@@ -174,6 +175,9 @@ impl SimCoordination {
             }
             Some(Fault::SessionLost) => {
                 self.lose_session();
+                if matches!(request, Request::Take { .. }) {
+                    return Err(CoordError::Unavailable("the session ended before the take".into()));
+                }
                 Err(session_error())
             }
         }
@@ -189,7 +193,7 @@ impl SimCoordination {
 }
 
 fn session_error() -> CoordError {
-    CoordError::Unavailable("the session ended; take the source again".into())
+    CoordError::SessionLost("it ended; take the source again".into())
 }
 
 impl Coordination for SimCoordination {

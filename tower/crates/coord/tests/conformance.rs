@@ -6,7 +6,7 @@ use binlake_coord as coord;
 use coord::file::FileCoordination;
 use coord::history::file::FileHistory;
 use coord::history::memory::MemoryHistory;
-use coord::sim::{Fault, FaultRates, SimWorld};
+use coord::sim::{Fault, FaultRates, SimCoordination, SimWorld};
 use coord::{
     Change, CoordError, Coordination, DataDir, Fence, HistoryEntry, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES,
     SchemaHistory, SourceId, Write,
@@ -24,6 +24,28 @@ fn fence(epoch: u64) -> Fence {
 
 fn put(name: &str, bytes: &[u8]) -> Write {
     Write::Put { name: name.to_owned(), bytes: bytes.to_vec() }
+}
+
+/// After its session is lost, `a` writes nothing and gives nothing away, until it may take again (`again`); `b` is a
+/// user of the same backend whose session lives, if there can be one.
+fn lost_session<C: Coordination>(a: &mut C, lose: impl FnOnce(&mut C), mut b: impl FnMut() -> C) {
+    let id = source();
+    let taken = a.take(&id, "wave-1", NOW_MS).unwrap();
+    a.write(&fence(taken.epoch), &[Write::Checkpoint(b"before".to_vec())]).unwrap();
+    lose(a);
+    let lost = |result: Result<(), CoordError>| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, CoordError::SessionLost(_)), "{error}");
+        assert!(error.to_string().contains("session is lost"), "{error}");
+    };
+    lost(a.write(&fence(taken.epoch), &[Write::Checkpoint(b"after".to_vec())]));
+    lost(a.release(&fence(taken.epoch)));
+    lost(a.read(&id).map(|_| ()));
+    lost(a.watch(&id));
+    let next = b().take(&id, "wave-2", NOW_MS).unwrap();
+    assert_eq!((next.epoch, next.checkpoint.as_deref()), (taken.epoch + 1, Some(&b"before"[..])));
+    lost(a.write(&fence(next.epoch), &[Write::Checkpoint(b"after".to_vec())]));
+    assert_eq!(b().read(&id).unwrap().unwrap().checkpoint.as_deref(), Some(&b"before"[..]));
 }
 
 /// `a` and `b` are two users of the same empty backend.
@@ -149,6 +171,48 @@ fn sim_backend_conforms() {
 }
 
 #[test]
+fn a_lost_session_is_named_by_the_file_backend() {
+    // The lock file is removed, or replaced by the one of a process that could not see this one.
+    for replaced in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut a = FileCoordination::open(&DataDir::lock(folder.path()).unwrap()).unwrap();
+        let mut dir = None;
+        let lock = folder.path().join("lock");
+        lost_session(
+            &mut a,
+            |_| {
+                std::fs::remove_file(&lock).unwrap();
+                if replaced {
+                    std::fs::write(&lock, "1\n").unwrap();
+                }
+            },
+            || {
+                let dir = dir.get_or_insert_with(|| DataDir::lock(folder.path()).unwrap());
+                FileCoordination::open(dir).unwrap()
+            },
+        );
+        let again = a.take(&source(), "wave-1", NOW_MS).unwrap_err();
+        assert!(matches!(again, CoordError::SessionLost(_)), "the folder has another owner: {again}");
+    }
+}
+
+#[test]
+fn a_lost_session_is_named_by_the_simulation() {
+    let world = SimWorld::default();
+    let mut client = world.client();
+    lost_session(&mut client, SimCoordination::lose_session, || world.client());
+    let taken = client.take(&source(), "wave-1", NOW_MS).unwrap();
+    client.write(&fence(taken.epoch), &[]).unwrap();
+
+    // Lost in the middle of a call: the same error, and nothing is done.
+    client.inject(Fault::SessionLost);
+    let error = client.write(&fence(taken.epoch), &[Write::Checkpoint(b"lost".to_vec())]).unwrap_err();
+    assert!(matches!(error, CoordError::SessionLost(_)), "{error}");
+    let seen = world.client().read(&source()).unwrap().unwrap();
+    assert_eq!((seen.owner, seen.checkpoint.as_deref()), (None, Some(&b"before"[..])));
+}
+
+#[test]
 fn histories_conform() {
     history_conformance(&mut MemoryHistory::default());
     let folder = tempfile::tempdir().unwrap();
@@ -188,7 +252,7 @@ fn faults_of_the_simulation_do_what_they_say() {
     assert_eq!(checkpoint(&mut a).unwrap(), b"4");
     b.poll_changes().unwrap();
     b.lose_session();
-    assert!(matches!(b.write(&fence(next), &write("6")), Err(CoordError::Unavailable(_))));
+    assert!(matches!(b.write(&fence(next), &write("6")), Err(CoordError::SessionLost(_))));
     assert_eq!(a.read(&source()).unwrap().unwrap().owner, None);
     assert!(b.take(&source(), "b", NOW_MS).unwrap().epoch > next);
 }
@@ -223,7 +287,9 @@ fn checkpoints_grow_under_random_faults() {
                 }
                 // The same batch again is the remedy for an unknown outcome.
                 Err(CoordError::Unknown(_)) => {}
-                Err(CoordError::Fenced { .. } | CoordError::Unavailable(_)) => epochs[who] = None,
+                Err(CoordError::Fenced { .. } | CoordError::SessionLost(_) | CoordError::Unavailable(_)) => {
+                    epochs[who] = None;
+                }
                 Err(other) => panic!("seed {seed}: {other}"),
             }
         }

@@ -11,7 +11,7 @@
 //! - a table that cannot be decoded is quarantined, a feed whose topic refuses is parked; both stand beside the first
 //!   checkpoint that passes them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +167,7 @@ pub struct Instance {
     pub(crate) tables: HashMap<u64, TableState>,
     pub(crate) definitions: HashMap<(String, String), Arc<TableDefinition>>,
     pub(crate) waiting_table: Option<(String, String)>,
-    pub(crate) quarantined: HashSet<(String, String)>,
+    pub(crate) quarantined: HashMap<(String, String), Stopped>,
     pub(crate) open: Option<OpenTransaction>,
     pub(crate) prepared: Prepared,
     // publishing
@@ -256,7 +256,7 @@ impl Instance {
             tables: HashMap::new(),
             definitions: HashMap::new(),
             waiting_table: None,
-            quarantined: HashSet::new(),
+            quarantined: HashMap::new(),
             open: None,
             prepared: Prepared::new(),
             publishing: None,
@@ -370,7 +370,7 @@ impl Instance {
             if let Some((database, table)) = name.split_once('.')
                 && stopped.seq < self.frontier.seq
             {
-                self.quarantined.insert((database.to_string(), table.to_string()));
+                self.quarantined.insert((database.to_string(), table.to_string()), stopped);
             }
         }
         self.to_quarantine.clear();
@@ -673,12 +673,14 @@ impl Instance {
 
     /// Stops a table; `complete` is the last transaction whose rows of it are all published.
     pub(crate) fn quarantine(&mut self, database: &str, table: &str, complete: u64, reason: &str, out: &mut Output) {
-        if !self.quarantined.insert((database.to_string(), table.to_string())) {
+        let key = (database.to_string(), table.to_string());
+        if self.quarantined.contains_key(&key) {
             return;
         }
         let name = format!("{database}.{table}");
         let mut stopped = self.frontier.stopped(reason);
         stopped.seq = complete;
+        self.quarantined.insert(key, stopped.clone());
         self.to_quarantine.push((name.clone(), stopped));
         self.dirty = true;
         self.incident(
@@ -865,8 +867,8 @@ impl Instance {
         self.config.feeds.iter().zip(&self.feeds).filter_map(|(c, f)| f.parked.as_ref().map(|s| (c.name.as_str(), s)))
     }
 
-    /// Tables whose rows are not published.
-    pub fn quarantined_tables(&self) -> impl Iterator<Item = String> {
-        self.quarantined.iter().map(|(d, t)| format!("{d}.{t}"))
+    /// Names of the tables whose rows are not published, with the reasons.
+    pub fn quarantined_tables(&self) -> impl ExactSizeIterator<Item = (String, &Stopped)> {
+        self.quarantined.iter().map(|((d, t), stopped)| (format!("{d}.{t}"), stopped))
     }
 }

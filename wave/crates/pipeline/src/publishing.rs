@@ -136,7 +136,7 @@ impl Instance {
     fn publish_rows(&mut self, p: &mut Publishing, route: &Arc<Route>, rows: &HeldRows, now: Now, out: &mut Output) {
         let table = &route.table;
         let key = (table.database.clone(), table.name.clone());
-        if self.quarantined.contains(&key) {
+        if self.quarantined.contains_key(&key) {
             return;
         }
         let mut table_row = p.table_rows.get(&key).copied().unwrap_or(0);

@@ -222,7 +222,12 @@ impl Instance {
                 let message = format!("event type {code} is not known to this version and was passed over");
                 self.incident(IncidentCode::UnknownEvent, "", message, out);
             }
-            Event::Heartbeat { file, pos } => self.on_heartbeat(file, *pos, now),
+            Event::Heartbeat { file, pos } => {
+                // Sent by the server, but not of its log.
+                self.totals.events -= 1;
+                self.totals.bytes -= raw.len() as u64;
+                self.on_heartbeat(file, *pos, now);
+            }
             _ => {}
         }
         Flow::Next
@@ -380,7 +385,7 @@ impl Instance {
             return Flow::Next;
         }
         let key = (database, name);
-        if self.quarantined.contains(&key) {
+        if self.quarantined.contains_key(&key) {
             self.tables.insert(map.table_id, TableState::Quarantined(body.to_vec()));
             return Flow::Next;
         }

@@ -4,6 +4,9 @@
 //! value, at least one digit on each side of the point, `E` below 1e-3 and from 1e7 on) and `BigDecimal.toString` (plain
 //! digits, with an exponent only where the scale puts more than six zeros behind the point).
 
+use std::fmt::LowerExp;
+use std::str::FromStr;
+
 /// Digits and decimal exponent of a finite number other than zero: value = 0.DIGITS × 10^exponent.
 struct Digits {
     bytes: [u8; 24],
@@ -44,45 +47,39 @@ impl Digits {
 
 /// `Double.toString`.
 pub(super) fn write_double(value: f64, out: &mut Vec<u8>) {
-    if !value.is_finite() {
-        return out.extend_from_slice(b"null");
+    if value.is_finite() {
+        write_shortest(value.is_sign_negative(), value.abs(), 1e-300, out);
+    } else {
+        out.extend_from_slice(b"null");
     }
-    if value.is_sign_negative() {
-        out.push(b'-');
-    }
-    let value = value.abs();
-    if value == 0.0 {
-        return out.extend_from_slice(b"0.0");
-    }
-    let mut buffer = ryu::Buffer::new();
-    let mut digits = Digits::parse(buffer.format_finite(value));
-    // Where one digit would do, Java takes the best of two digits: 4.9E-324, not 5E-324.
-    if digits.len == 1 && value < 1e-300 {
-        let two = format!("{value:.1e}");
-        if two.parse() == Ok(value) {
-            digits = Digits::parse(&two);
-        }
-    }
-    write_digits(&digits, out);
 }
 
 /// `Float.toString`.
 pub(super) fn write_float(value: f32, out: &mut Vec<u8>) {
-    if !value.is_finite() {
-        return out.extend_from_slice(b"null");
+    if value.is_finite() {
+        write_shortest(value.is_sign_negative(), value.abs(), 1e-36, out);
+    } else {
+        out.extend_from_slice(b"null");
     }
-    if value.is_sign_negative() {
+}
+
+/// The shortest digits that read back as the finite `value`, which has no sign. Only below `tiny` may one digit do where
+/// Java takes the best of two: 4.9E-324, not 5E-324.
+fn write_shortest<F>(negative: bool, value: F, tiny: F, out: &mut Vec<u8>)
+where
+    F: ryu::Float + Default + PartialOrd + LowerExp + FromStr,
+{
+    if negative {
         out.push(b'-');
     }
-    let value = value.abs();
-    if value == 0.0 {
+    if value == F::default() {
         return out.extend_from_slice(b"0.0");
     }
     let mut buffer = ryu::Buffer::new();
     let mut digits = Digits::parse(buffer.format_finite(value));
-    if digits.len == 1 && value < 1e-36 {
+    if digits.len == 1 && value < tiny {
         let two = format!("{value:.1e}");
-        if two.parse() == Ok(value) {
+        if two.parse().is_ok_and(|read: F| read == value) {
             digits = Digits::parse(&two);
         }
     }

@@ -1,0 +1,211 @@
+//! What an operator sees: every metric after a workload whose figures are known, and what the health pages say when things
+//! go well, badly and well again.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use kit::{MySql, Proxy, wait_until};
+use serde_json::Value;
+
+use crate::support::{SOON, Up, log_end, read_raw, topic_of};
+
+/// The samples of `/metrics`, by name and labels as they stand there, without the label of the source.
+struct Metrics {
+    text: String,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    fn of(up: &Up, source: &str) -> Metrics {
+        let (code, text) = up.get("/metrics");
+        assert_eq!(code, 200);
+        let label = format!("source=\"{source}\"");
+        let sample = |line: &str| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            assert!(series.contains(&label), "{series}");
+            let series = series.replace(&format!("{label},"), "").replace(&format!("{{{label}}}"), "");
+            (series.strip_prefix("binlake_").unwrap().to_owned(), value.parse().unwrap())
+        };
+        let samples = text.lines().filter(|l| !l.starts_with('#')).map(sample).collect();
+        Metrics { text, samples }
+    }
+
+    fn get(&self, series: &str) -> f64 {
+        *self.samples.get(series).unwrap_or_else(|| panic!("no {series} in\n{}", self.text))
+    }
+}
+
+/// Events and bytes of the server's log from a position on, by its own list.
+fn events_after(mysql: &MySql, position: &str) -> (f64, f64) {
+    let (file, pos) = position.rsplit_once(':').unwrap();
+    let list = mysql.sql(&format!("SHOW BINLOG EVENTS IN '{file}' FROM {pos}")).unwrap();
+    let end: u64 = log_end(mysql).rsplit_once(':').unwrap().1.parse().unwrap();
+    (list.lines().count() as f64, (end - pos.parse::<u64>().unwrap()) as f64)
+}
+
+#[test]
+fn every_metric_after_a_known_workload() {
+    let mysql = MySql::start().unwrap();
+    mysql
+        .sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, v INT, pad MEDIUMTEXT); CREATE TABLE it.other LIKE it.t")
+        .unwrap();
+    let proxy = Proxy::to(mysql.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("mysql://repl:repl@127.0.0.1:{}/", proxy.port());
+    let source = topic_of(proxy.port());
+    let begun = Instant::now();
+    let mut up = Up::start(&["--source", &url, "--tables", "it.t", "--data-dir", dir.path().to_str().unwrap()]);
+    up.wait_streaming();
+    let start = log_end(&mysql);
+    mysql
+        .sql(
+            "INSERT INTO it.t VALUES (1,1,'a'), (2,1,'b'), (3,1,'c'), (4,1,'d'), (5,1,'e'); \
+             UPDATE it.t SET v = 2 WHERE id <= 3; DELETE FROM it.t WHERE id > 3; \
+             INSERT INTO it.other VALUES (1,1,'x'), (2,1,'y'), (3,1,'z'), (4,1,'w')",
+        )
+        .unwrap();
+    up.wait_settled(&mysql);
+    // A tick writes the figures, a question to the server every few seconds the bytes that are not read.
+    let done = |m: &Metrics| m.get("rows_total{op=\"delete\"}") == 2.0 && m.get("source_lag_bytes") == 0.0;
+    assert!(wait_until(SOON, || done(&Metrics::of(&up, &source))), "{}", Metrics::of(&up, &source).text);
+
+    let m = Metrics::of(&up, &source);
+    let produced = |what: &str| m.get(&format!("produced_{what}_total{{topic=\"{source}\"}}"));
+    for (series, value) in [
+        ("rows_total{op=\"insert\"}", 5.0),
+        ("rows_total{op=\"update\"}", 3.0),
+        ("rows_total{op=\"delete\"}", 2.0),
+        ("transactions_total", 4.0),
+        ("skipped_events_total", 1.0),
+        ("unknown_events_total", 0.0),
+        ("delivery_latency_seconds_count", 10.0),
+        ("produce_errors_total{reason=\"topic\"}", 0.0),
+        ("produce_errors_total{reason=\"too_large\"}", 0.0),
+        ("produce_errors_total{reason=\"unknown\"}", 0.0),
+        ("queue_bytes{queue=\"received\"}", 0.0),
+        ("queue_bytes{queue=\"in_flight\"}", 0.0),
+        ("source_lag_seconds", 0.0),
+        ("source_connected", 1.0),
+        ("instance_state{state=\"streaming\"}", 1.0),
+        ("instance_epoch", up.health()["epoch"].as_f64().unwrap()),
+        ("reconnects_total", 0.0),
+        ("parked_feeds", 0.0),
+        ("quarantined_tables", 0.0),
+    ] {
+        assert_eq!(m.get(series), value, "{series}");
+    }
+    let states: f64 = m.samples.iter().filter(|(s, _)| s.starts_with("instance_state")).map(|(_, v)| v).sum();
+    assert_eq!(states, 1.0, "one state at a time");
+    // Beside the events of the log, the server makes up a rotation and a format description at the begin of a dump.
+    let (events, bytes) = events_after(&mysql, &start);
+    let (read_events, read_bytes) = (m.get("events_total"), m.get("read_bytes_total"));
+    assert!(read_events >= events && read_events <= events + 4.0, "{read_events} of {events} events");
+    assert!(read_bytes >= bytes && read_bytes <= bytes + 500.0, "{read_bytes} of {bytes} bytes");
+    // Messages with their headers and keys: more than the values alone.
+    let values: usize = read_raw(dir.path(), &source).iter().map(String::len).sum();
+    assert_eq!(produced("messages"), 10.0);
+    assert!(
+        produced("bytes") > values as f64 && produced("bytes") < values as f64 + 10.0 * 200.0,
+        "{}",
+        produced("bytes")
+    );
+    let latency = m.get("delivery_latency_seconds_sum");
+    assert!(latency > 0.0 && latency < 10.0 * begun.elapsed().as_secs_f64(), "{latency}");
+    assert!(m.get("checkpoint_writes_total") >= 1.0);
+    let time = |state: &str| m.get(&format!("instance_seconds_total{{state=\"{state}\"}}"));
+    let all = time("busy") + time("blocked") + time("idle");
+    assert!(time("idle") > all / 2.0 && all <= begun.elapsed().as_secs_f64(), "idle {} of {all} s", time("idle"));
+
+    // What comes faster than it is read is seen, in bytes of the log.
+    proxy.slow(20_000);
+    mysql.sql("INSERT INTO it.t VALUES (10, 1, REPEAT('p', 300000))").unwrap();
+    assert!(wait_until(SOON, || Metrics::of(&up, &source).get("source_lag_bytes") > 100_000.0), "{:#}", up.health());
+    assert!(up.health()["lag_bytes"].as_u64().unwrap() > 100_000, "{:#}", up.health());
+    proxy.resume();
+    up.wait_settled(&mysql);
+
+    // The connection is lost, and made again.
+    proxy.refuse();
+    proxy.cut();
+    let lost = |m: &Metrics| {
+        m.get("source_connected") == 0.0 && m.get("source_lag_seconds") > 0.2 && m.get("source_lag_bytes").is_nan()
+    };
+    assert!(wait_until(SOON, || lost(&Metrics::of(&up, &source))), "{}", Metrics::of(&up, &source).text);
+    proxy.resume();
+    up.wait_streaming();
+    let back = |m: &Metrics| m.get("source_connected") == 1.0 && m.get("source_lag_seconds") == 0.0;
+    assert!(wait_until(SOON, || back(&Metrics::of(&up, &source))), "{}", Metrics::of(&up, &source).text);
+    let m = Metrics::of(&up, &source);
+    assert!(m.get("reconnects_total") >= 1.0);
+    assert!(m.get("incidents_total{code=\"source_disconnected\"}") >= 1.0);
+
+    // Everything in the table is there, with its help, and nothing else is.
+    let told: Vec<&str> = m.text.lines().filter_map(|l| l.strip_prefix("# HELP binlake_")).collect();
+    let table: Vec<String> = telemetry::names::ALL.iter().map(|l| format!("{} {}", l.name, l.help)).collect();
+    let mut table: Vec<&str> = table.iter().map(String::as_str).collect();
+    table.sort_unstable();
+    assert_eq!(told, table);
+    up.stop();
+}
+
+#[test]
+fn health_names_what_is_wrong() {
+    let good = MySql::start().unwrap();
+    good.sql(
+        "CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY); \
+         CREATE USER halfway IDENTIFIED BY 'halfway'; GRANT REPLICATION CLIENT ON *.* TO halfway",
+    )
+    .unwrap();
+    let verdict = |up: &Up| -> (u16, Value) {
+        let (code, body) = up.get("/healthz");
+        (code, serde_json::from_str(&body).unwrap())
+    };
+
+    // No broker, so no dump: alive, not ready, and it says why.
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = ["--to", "kafka://127.0.0.1:1", "--topic", "t", "--data-dir", dir.path().to_str().unwrap()];
+    let waiting = Up::start(&[&["--source", good.url().as_str()][..], &nowhere].concat());
+    assert_eq!(waiting.get("/livez"), (200, "ok\n".into()));
+    let (code, why) = waiting.get("/readyz");
+    assert!(code == 503 && why.starts_with("not ready: "), "{code} {why}");
+    let (code, health) = verdict(&waiting);
+    assert_eq!((code, &health["status"]), (503, &Value::from("trouble")), "{health:#}");
+    assert!(health["problems"][0].as_str().unwrap().starts_with(&topic_of(good.port())), "{health:#}");
+    drop(waiting);
+
+    // Two sources, one of which may look at the log's end but not read it.
+    let proxy = Proxy::to(good.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (url, denied) = (format!("mysql://repl:repl@127.0.0.1:{}/", proxy.port()), good.url_of("halfway", "halfway"));
+    let both = ["--source", url.as_str(), "--source", denied.as_str(), "--data-dir", dir.path().to_str().unwrap()];
+    let broken = Up::start(&both);
+    broken.wait_streaming();
+    let of_denied = |problem: &Value| {
+        let text = problem.as_str().unwrap_or_default();
+        text.starts_with(&format!("{} has ended: ", topic_of(good.port()))) && text.contains("REPLICATION SLAVE")
+    };
+    assert!(wait_until(SOON, || of_denied(&verdict(&broken).1["problems"][0])), "{:#}", verdict(&broken).1);
+    assert_eq!(verdict(&broken).0, 503);
+    assert_eq!(broken.get("/readyz"), (200, "ok\n".into()), "one broken source holds up no other");
+    let page = broken.get("/").1;
+    assert!(page.contains("last incident") && page.contains("REPLICATION SLAVE"), "{page}");
+    drop(broken);
+
+    // Well; then without its server; then well again.
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = Up::start(&["--source", &url, "--data-dir", dir.path().to_str().unwrap()]);
+    let well = |up: &Up| verdict(up).0 == 200 && verdict(up).1["status"] == "ok";
+    up.wait_streaming();
+    assert!(wait_until(SOON, || well(&up)), "{:#}", verdict(&up).1);
+    assert_eq!(verdict(&up).1["problems"], serde_json::json!([]));
+    assert_eq!(up.get("/readyz").0, 200);
+    proxy.refuse();
+    proxy.cut();
+    assert!(wait_until(SOON, || verdict(&up).0 == 503), "{:#}", verdict(&up).1);
+    let problem = verdict(&up).1["problems"][0].as_str().unwrap_or_default().to_owned();
+    assert!(problem.contains(" is connecting: ") || problem.contains(" is backing off: "), "{problem}");
+    assert_eq!((up.get("/livez").0, up.get("/readyz").0), (200, 200), "once ready, it stays so");
+    proxy.resume();
+    assert!(wait_until(SOON, || well(&up)), "{:#}", verdict(&up).1);
+    up.stop();
+}
