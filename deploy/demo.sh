@@ -149,6 +149,8 @@ else
   again=(read --from "$to" --topic "$topic")
 fi
 say "the changes, as a subscriber reads them (binlake ${again[*]}); Ctrl-C ends the demo"
+# From here on Ctrl-C is how it is meant to end.
+trap 'exit 0' INT
 run "$release/binlake" "${again[@]}"
 reader=$child
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use kit::{MySql, Proxy, wait_until};
+use kit::{Kafka, MySql, Proxy, wait_until};
 use serde_json::Value;
 
 use crate::support::{SOON, Up, log_end, read_raw, topic_of};
@@ -207,5 +207,47 @@ fn health_names_what_is_wrong() {
     assert_eq!((up.get("/livez").0, up.get("/readyz").0), (200, 200), "once ready, it stays so");
     proxy.resume();
     assert!(wait_until(SOON, || well(&up)), "{:#}", verdict(&up).1);
+    up.stop();
+}
+
+#[test]
+fn a_parked_feed_says_why_and_what_next() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad MEDIUMTEXT)").unwrap();
+    let kafka = Kafka::start(1).unwrap();
+    kafka.create_topic("small", 1, &[("max.message.bytes", "3000")]).unwrap();
+    kafka.create_topic("large", 1, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("up.toml"), folder.path().join("data"));
+    let text = format!(
+        "[up]\ndata_dir = \"{}\"\nto = \"kafka://{}?compression.type=none\"\n[[source]]\nurl = \"{}\"\nname = \"shop\"\n\
+         [[source.feed]]\ntopic = \"small\"\n[[source.feed]]\ntopic = \"large\"\n",
+        data.display(),
+        kafka.bootstrap(),
+        mysql.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut up = Up::start(&["--config", file.to_str().unwrap()]);
+    up.wait_streaming();
+    mysql.sql("INSERT INTO it.t VALUES (1, 'a'); INSERT INTO it.t VALUES (2, REPEAT('b', 9000)), (3, 'c')").unwrap();
+    up.wait_settled(&mysql);
+    let parked = |m: &Metrics| m.get("parked_feeds") == 1.0 && m.get("source_connected") == 1.0;
+    assert!(wait_until(SOON, || parked(&Metrics::of(&up, "shop"))), "{}", Metrics::of(&up, "shop").text);
+
+    let m = Metrics::of(&up, "shop");
+    assert!(m.get("produce_errors_total{reason=\"too_large\"}") >= 1.0);
+    assert!(m.get("incidents_total{code=\"feed_parked\"}") == 1.0);
+    assert!(m.get("produced_messages_total{topic=\"large\"}") >= 3.0, "{}", m.text);
+    assert!(m.get("produced_messages_total{topic=\"small\"}") < 3.0, "{}", m.text);
+    let (code, body) = up.get("/healthz");
+    let health: Value = serde_json::from_str(&body).unwrap();
+    let stopped = &health["sources"][0]["parked"][0];
+    assert_eq!((code, &stopped["name"]), (503, &Value::from("small")), "{health:#}");
+    let problem = health["problems"][0].as_str().unwrap();
+    let todo = format!("binlake up --from gtid:{}", stopped["gtid_set"].as_str().unwrap());
+    for part in ["shop: parked feed small", "max.message.bytes", "mend the topic", &todo] {
+        assert!(problem.contains(part), "no {part:?} in {problem}");
+    }
+    assert_eq!(up.get("/readyz").0, 200);
     up.stop();
 }
