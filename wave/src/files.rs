@@ -66,7 +66,7 @@ impl Files {
 
     fn open_next(&mut self) -> Result<bool, Failure> {
         let Some(path) = self.waiting.pop_front() else { return Ok(false) };
-        let file = File::open(&path).map_err(|e| broken(&path, 0, &e.to_string(), Cause::NotFound))?;
+        let file = File::open(&path).map_err(|e| broken(&path, 0, None, &e.to_string(), Cause::NotFound))?;
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         self.current = Some(Open {
             name: Some(file_begins(name, self.checksum)),
@@ -122,29 +122,35 @@ impl Open {
             let n = self
                 .file
                 .read(&mut self.chunk)
-                .map_err(|e| broken(&self.path, self.splitter.offset(), &e.to_string(), Cause::Data))?;
+                .map_err(|e| broken(&self.path, self.splitter.offset(), None, &e.to_string(), Cause::Data))?;
             if n == 0 {
                 self.done = true;
                 if self.splitter.pending() > 0 {
                     let what =
                         format!("the file ends within an event, {} bytes after its start", self.splitter.pending());
-                    return Err(broken(&self.path, self.splitter.offset(), &what, Cause::Data));
+                    let (at, kind) = (self.splitter.offset(), self.splitter.pending_type());
+                    return Err(broken(&self.path, at, kind, &what, Cause::Data));
                 }
                 break;
             }
             self.splitter.push(self.chunk.get(..n).unwrap_or_default());
             loop {
-                let at = self.splitter.offset();
                 match self.splitter.next_event() {
                     Ok(Some(event)) => {
-                        verify(event, &mut self.checksum)
-                            .map_err(|e| broken(&self.path, at, &e.to_string(), Cause::Data))?;
                         let start = batch.buf.len();
                         batch.buf.extend_from_slice(event);
+                        let event = batch.buf.get(start..).unwrap_or_default();
+                        verify(event, &mut self.checksum).map_err(|e| {
+                            let at = self.splitter.offset() - event.len() as u64;
+                            broken(&self.path, at, event.get(4).copied().map(EventType), &e.to_string(), Cause::Data)
+                        })?;
                         batch.events.push(start..batch.buf.len());
                     }
                     Ok(None) => break,
-                    Err(e) => return Err(broken(&self.path, at, &e.to_string(), Cause::Data)),
+                    Err(e) => {
+                        let (at, kind) = (self.splitter.offset(), self.splitter.pending_type());
+                        return Err(broken(&self.path, at, kind, &e.to_string(), Cause::Data));
+                    }
                 }
             }
         }
@@ -180,8 +186,9 @@ fn verify(event: &[u8], alg: &mut ChecksumAlg) -> Result<(), binlog::Error> {
     checksum::verify(event, *alg).map(|_| ())
 }
 
-fn broken(path: &Path, offset: u64, what: &str, cause: Cause) -> Failure {
-    let message = format!("{} at offset {offset}: {what}", path.display());
+fn broken(path: &Path, offset: u64, event: Option<EventType>, what: &str, cause: Cause) -> Failure {
+    let event = event.map(|e| format!(" ({e})")).unwrap_or_default();
+    let message = format!("{} at offset {offset}{event}: {what}", path.display());
     Failure::new(FailureKind::Permanent, cause, message)
 }
 
@@ -208,6 +215,83 @@ impl EventSource for Files {
     fn recycle(&mut self, batch: Batch) {
         if self.spare.len() < 2 {
             self.spare.push(batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGS: [&[u8]; 4] = [
+        include_bytes!("../crates/binlog/tests/data/logs/my97_compressed.binlog"),
+        include_bytes!("../crates/binlog/tests/data/logs/my97_partial.binlog"),
+        include_bytes!("../crates/binlog/tests/data/logs/my5729_full.binlog"),
+        include_bytes!("../crates/binlog/tests/data/logs/ma1011_compressed.binlog"),
+    ];
+
+    /// Reads a whole file: the number of its events, or what is wrong with it.
+    fn read(path: &Path, bytes: &[u8]) -> Result<usize, String> {
+        std::fs::write(path, bytes).unwrap();
+        let (mut files, mut events) = (Files::new(&[path.to_path_buf()]).unwrap(), 0);
+        loop {
+            match files.receive(Duration::ZERO) {
+                Some(SourceEvent::Batch(batch)) => events += batch.events.len(),
+                Some(SourceEvent::Disconnected(failure)) => return Err(failure.message),
+                Some(SourceEvent::End) | None => return Ok(events),
+                Some(SourceEvent::Connected(_)) => {}
+            }
+        }
+    }
+
+    /// Offsets at which events begin, and the end.
+    fn boundaries(log: &[u8]) -> Vec<usize> {
+        let (mut splitter, mut found) = (FileSplitter::new(MAX_EVENT), vec![0, 4]);
+        splitter.push(log);
+        while splitter.next_event().unwrap().is_some() {
+            found.push(splitter.offset() as usize);
+        }
+        found
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_ends_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("binlog.000007");
+        for log in LOGS {
+            let boundaries = boundaries(log);
+            for cut in 1..=log.len() {
+                let result = read(&path, &log[..cut]);
+                if boundaries.contains(&cut) {
+                    assert!(result.is_ok(), "{cut}: {result:?}");
+                    continue;
+                }
+                let begin = boundaries.iter().rev().find(|b| **b < cut).unwrap();
+                let message = result.unwrap_err();
+                assert!(message.contains(&format!("binlog.000007 at offset {begin}")), "{cut}: {message}");
+                assert!(cut < begin + 5 || *begin < 4 || message.contains(" ("), "{cut}: no event type in {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn flipped_bits_are_found_with_file_offset_and_event_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("binlog.000007");
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        for n in 0..10_000 {
+            let mut broken = LOGS[n % LOGS.len()].to_vec();
+            let at = random(broken.len());
+            broken[at] ^= 1 << random(8);
+            let Err(message) = read(&path, &broken) else { panic!("flip {n} at {at} was not found") };
+            assert!(message.contains("binlog.000007 at offset "), "{message}");
+            assert!(at < 4 || message.contains(" ("), "{at}: no event type in {message}");
         }
     }
 }

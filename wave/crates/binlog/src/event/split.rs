@@ -1,6 +1,6 @@
 //! Cuts the bytes of a log file into events (manual: "Binary Log File Header"; `FE 62 69 6E`, then event after event).
 
-use super::header::{EventHeader, HEADER_LEN};
+use super::header::{EventHeader, EventType, HEADER_LEN};
 use crate::error::{Error, Result};
 
 /// First bytes of a log file, and of one that `binlog_encryption` wrote.
@@ -43,6 +43,12 @@ impl FileSplitter {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.buffer.len() - self.at
+    }
+
+    /// Type of the event at [`FileSplitter::offset`], as far as its header is there.
+    #[must_use]
+    pub fn pending_type(&self) -> Option<EventType> {
+        if self.magic_seen { self.buffer.get(self.at + 4).copied().map(EventType) } else { None }
     }
 
     /// The next whole event; `None` when more bytes are needed.
