@@ -8,11 +8,13 @@ tools=$cache/tools
 
 # A small native program that is published as a Python package too.
 if [ ! -x "$tools/bin/typos" ]; then
+  echo "-- installing typos into $tools, only this once"
   python3 -m venv "$tools"
   "$tools/bin/pip" -q install typos==1.52.0
 fi
 # Built without optimisation: it runs for a second, and a good build of it takes ten minutes.
 if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qF 0.18.9; then
+  echo "-- building cargo-deny into $tools, only this once; takes some minutes"
   CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_TARGET_DIR=$tools/target \
     cargo install --quiet cargo-deny --version 0.18.9 --locked --force --root "$tools"
   rm -rf "$tools/target"

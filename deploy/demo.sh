@@ -91,6 +91,9 @@ need setsid "it is in util-linux"
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/binlake-demo.XXXXXX") || fail "no temporary folder"
 mkdir -p "$BINLAKE_CACHE"
 
+say "looking for the tools that the build needs"
+# In the foreground: sudo may ask for a password.
+"$servers/install-deps.sh" || fail "the tools that the build needs could not be installed (reason above)"
 if [ -n "$own_source" ]; then
   source=$own_source
   if [[ ! $source =~ ^[a-z]+://[^/@]*:.*@ && -z ${BINLAKE_PASSWORD+x} && -t 0 ]]; then
@@ -117,7 +120,6 @@ if [ "$with_kafka" != 0 ]; then
   step "starting Kafka 4.3.1 on 127.0.0.1:$port" "$servers/kafka.sh" start "$tmp/kafka" "$port"
   to="kafka://$(cat "$tmp/kafka/bootstrap")"
 fi
-step "looking for the tools that the build needs" deploy/servers/install-deps.sh
 step "building BinLake in release (the first time takes some minutes)" cargo build --release -p binlake -p binlake-load
 
 topic=shop

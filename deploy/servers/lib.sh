@@ -22,7 +22,10 @@ once() {
     flock 9
     [ ! -e "$dest" ] || exit 0
     echo "fetching ${dest##*/} into $BINLAKE_CACHE" >&2
-    rm -rf "$dest.new"; mkdir -p "$dest.new"; "$@" "$dest.new" >&2; mv "$dest.new" "$dest"
+    # What the tools say, a server's first start among it, matters only when they fail.
+    exec 3>&2 >"$dest.log" 2>&1
+    trap '[ $? = 0 ] || tail -30 "$dest.log" >&3' EXIT
+    rm -rf "$dest.new"; mkdir -p "$dest.new"; "$@" "$dest.new"; mv "$dest.new" "$dest"; rm "$dest.log"
   ) 9>"$BINLAKE_CACHE/${dest##*/}.lock"
 }
 
