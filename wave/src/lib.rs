@@ -7,6 +7,7 @@ pub mod admin;
 pub mod check;
 pub mod config;
 pub mod coordinator;
+pub mod definitions;
 pub mod exit;
 pub mod files;
 mod log_end;

@@ -2,19 +2,22 @@
 //!
 //! Definitions matter only where the log's table maps carry no names (`binlog_row_metadata=MINIMAL`). One read from
 //! INFORMATION_SCHEMA while the log's end is at R counts for an earlier position p only if no statement in (p, R]
-//! changed the table: that stretch of the log is read once for its statements, and remembered.
+//! changed the table, or only gave it another name: that stretch of the log is read once for its statements, and
+//! remembered. What was found stays in [`Definitions`].
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use binlog::event::{Event, QueryKind, StreamState, classify_query};
+use binlog::event::{Event, QueryKind, StreamState, Verb, classify_query};
 use binlog::mariadb;
 use binlog::position::{FilePos, Position};
+use binlog::query::Renaming;
 use binlog::schema::{ColumnDefinition, TableDefinition};
-use coord::{HistoryEntry, SchemaHistory, SourceId};
+use coord::{SchemaHistory, SourceId};
 use pipeline::io::{Cause, Failure, FailureKind, Skip, Start};
-use serde::{Deserialize, Serialize};
 
+use crate::definitions::{Definitions, Key};
 use crate::position::From;
 use crate::runner::SourceQuestions;
 use crate::source::Source;
@@ -23,15 +26,12 @@ use crate::sql::Sql;
 /// Answers for one server.
 pub struct ServerQuestions {
     source: Source,
-    id: SourceId,
     from: From,
     known: Mutex<Known>,
 }
 
 struct Known {
-    history: Box<dyn SchemaHistory>,
-    /// Definitions in force, each from a position on; dropped when a statement changes the table.
-    tables: HashMap<(String, String), (FilePos, TableDefinition)>,
+    definitions: Definitions,
     scanned: Option<Scanned>,
 }
 
@@ -42,29 +42,15 @@ struct Scanned {
     changes: Vec<Change>,
 }
 
+/// A statement that changed tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
+    /// Where it ends.
     at: FilePos,
-    /// None: the statement may concern any table.
-    tables: Option<Vec<(String, String)>>,
-}
-
-/// What the history keeps: a definition, or the news that it ended.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Stored {
-    Table { columns: Vec<StoredColumn> },
-    Changed,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredColumn {
-    name: String,
-    column_type: String,
-    nullable: bool,
-    charset: Option<String>,
-    key_part: Option<u16>,
-    extra: String,
+    /// Empty: it may concern any table.
+    tables: Vec<Key>,
+    renames: Option<Vec<Renaming>>,
+    dropped: bool,
 }
 
 impl std::fmt::Debug for ServerQuestions {
@@ -82,52 +68,42 @@ impl ServerQuestions {
         source: Source,
         id: SourceId,
         from: From,
-        mut history: Box<dyn SchemaHistory>,
+        history: Box<dyn SchemaHistory>,
     ) -> Result<Self, coord::CoordError> {
-        let mut tables = HashMap::new();
-        for entry in history.load(&id)? {
-            let Some((database, name)) = entry.table.split_once('.') else { continue };
-            let key = (database.to_string(), name.to_string());
-            match serde_json::from_slice(&entry.payload) {
-                Ok(Stored::Table { columns }) => {
-                    let columns = columns.into_iter().map(Into::into).collect();
-                    let definition = TableDefinition { database: key.0.clone(), name: key.1.clone(), columns };
-                    tables.insert(key, (position_of(&entry), definition));
-                }
-                // Later entries stand for later positions: what ended is not in force any more. An entry that this
-                // version cannot read is not trusted either.
-                Ok(Stored::Changed) | Err(_) => {
-                    tables.remove(&key);
-                }
-            }
-        }
-        let known = Known { history, tables, scanned: None };
-        Ok(ServerQuestions { source, id, from, known: Mutex::new(known) })
+        let definitions = Definitions::load(id, history)?;
+        Ok(ServerQuestions { source, from, known: Mutex::new(Known { definitions, scanned: None }) })
     }
 
-    fn read_definition(&self, database: &str, table: &str) -> Result<(TableDefinition, FilePos), String> {
+    /// What `key` looked like at `at`, by what the server says now. The name may have become another since.
+    fn read_definition(&self, known: &mut Known, key: &Key, at: &FilePos) -> Result<TableDefinition, Failure> {
         const TRIES: usize = 5;
-        let mut sql = Sql::connect(&self.source).map_err(|e| e.message)?;
+        let mut sql = Sql::connect(&self.source)?;
+        let mut end = sql.log_end()?.file_pos;
         for _ in 0..TRIES {
-            let before = sql.log_end().map_err(|e| e.message)?.file_pos;
-            let definition = read_columns(&mut sql, database, table)?;
-            let after = sql.log_end().map_err(|e| e.message)?.file_pos;
-            // Between the two the table may have changed; the later position is the safe one to compare from.
-            if before == after {
-                return Ok((definition, after));
+            let name = name_at_end(key, at, &self.changes_between(known, at, &end)?)?;
+            let definition = read_columns(&mut sql, &name.0, &name.1);
+            // While it was read the table may have changed; then the statement that did it is in the log by now.
+            let after = sql.log_end()?.file_pos;
+            if after == end || name_at_end(key, at, &self.changes_between(known, at, &after)?)? == name {
+                return Ok(TableDefinition { database: key.0.clone(), name: key.1.clone(), ..definition? });
             }
-            let again = read_columns(&mut sql, database, table)?;
-            if again == definition {
-                return Ok((definition, after));
-            }
+            end = after;
         }
-        Err(format!("its definition keeps changing; {FULL_METADATA}"))
+        Err(unknown(format!("its name keeps changing; {FULL_METADATA}")))
+    }
+
+    /// A definition found further on in the log, where it holds for `at` too.
+    fn read_later(&self, known: &mut Known, key: &Key, at: &FilePos) -> Option<TableDefinition> {
+        let (later, definition) = known.definitions.after(key, at)?;
+        let definition = definition.clone();
+        let changes = self.changes_between(known, at, &later).ok()?;
+        (!changes.iter().any(|c| c.concerns(key))).then_some(definition)
     }
 
     /// Reads the statements between two positions, reusing what was read before.
-    fn changes_between(&self, known: &mut Known, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, String> {
+    fn changes_between(&self, known: &mut Known, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, Failure> {
         let start = match &known.scanned {
-            Some(s) if s.from <= *from => s.to.clone(),
+            Some(s) if s.from <= *from && *from <= s.to => s.to.clone(),
             _ => {
                 known.scanned = None;
                 from.clone()
@@ -145,18 +121,49 @@ impl ServerQuestions {
         }
         Ok(scanned.changes.iter().filter(|c| c.at > *from && c.at <= *to).cloned().collect())
     }
+}
 
-    fn append(&self, known: &mut Known, key: &(String, String), at: &FilePos, stored: &Stored) -> Result<(), String> {
-        let entry = HistoryEntry {
-            source: self.id.clone(),
-            table: format!("{}.{}", key.0, key.1),
-            file_number: at.file_number(),
-            offset: at.pos,
-            gtids: String::new(),
-            payload: serde_json::to_vec(stored).map_err(|e| e.to_string())?,
-        };
-        known.history.append(&entry).map_err(|e| e.to_string())
+impl Change {
+    fn unknown(at: &FilePos) -> Change {
+        Change { at: at.clone(), tables: Vec::new(), renames: None, dropped: false }
     }
+
+    fn concerns(&self, key: &Key) -> bool {
+        self.tables.is_empty() || self.tables.contains(key)
+    }
+}
+
+/// Follows `key` through `changes`: the name it has behind them, if all that happened to it is another name.
+fn name_at_end(key: &Key, at: &FilePos, changes: &[Change]) -> Result<Key, Failure> {
+    let mut name = key.clone();
+    for change in changes {
+        if !change.concerns(&name) {
+            continue;
+        }
+        match &change.renames {
+            Some(renames) if renames.iter().any(|(old, _)| *old == name) => {
+                for (old, new) in renames {
+                    if *old == name {
+                        name.clone_from(new);
+                    }
+                }
+            }
+            _ => {
+                let what = if change.dropped { "it was dropped since, by the" } else { "it was changed since, by the" };
+                return Err(unknown(format!(
+                    "the log does not name its columns, and how they were at {at} is not known: {what} statement that \
+                     ends at {}; {FULL_METADATA}",
+                    change.at
+                )));
+            }
+        }
+    }
+    Ok(name)
+}
+
+/// A definition that cannot be known: the table has to stop.
+fn unknown(message: String) -> Failure {
+    Failure::new(FailureKind::Permanent, Cause::Conflict, message)
 }
 
 const FULL_METADATA: &str =
@@ -167,68 +174,52 @@ impl SourceQuestions for ServerQuestions {
         resolve(&self.source, &self.from)
     }
 
-    fn load_table(&self, database: &str, table: &str, at: &FilePos) -> Result<TableDefinition, String> {
+    fn connected(&self, server: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.definitions.connected(server) {
+            known.scanned = None;
+        }
+    }
+
+    fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, String> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (database.to_string(), table.to_string());
-        if let Some((since, definition)) = known.tables.get(&key)
-            && since <= at
-        {
-            return Ok(definition.clone());
+        if !again {
+            if let Some(definition) = known.definitions.at(&key, at) {
+                return Ok(definition.clone());
+            }
+            if let Some(definition) = self.read_later(&mut known, &key, at) {
+                known.definitions.found(&key, at, &definition)?;
+                return Ok(definition);
+            }
         }
-        let (definition, read_at) = self.read_definition(database, table)?;
-        let changes = self.changes_between(&mut known, at, &read_at)?;
-        let concerns = |c: &Change| c.tables.as_ref().is_none_or(|t| t.contains(&key));
-        if let Some(change) = changes.iter().find(|c| concerns(c)) {
-            return Err(format!(
-                "its definition at {at} is not known: a statement at {} changed it since; {FULL_METADATA}",
-                change.at
-            ));
-        }
-        let stored = Stored::Table { columns: definition.columns.iter().cloned().map(Into::into).collect() };
-        self.append(&mut known, &key, at, &stored)?;
-        known.tables.insert(key, (at.clone(), definition.clone()));
+        let mut pause = Duration::from_millis(100);
+        let definition = loop {
+            match self.read_definition(&mut known, &key, at) {
+                Ok(definition) => break definition,
+                // A server that is away for a while is no reason to stop a table for good.
+                Err(failure) if failure.kind == FailureKind::Transient => {
+                    tracing::warn!("the definition of {database}.{table} is asked for again: {}", failure.message);
+                    drop(known);
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                    known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(failure) => return Err(failure.message),
+            }
+        };
+        known.definitions.found(&key, at, &definition)?;
         Ok(definition)
     }
 
-    fn schema_changed(&self, tables: &[(String, String)], at: &FilePos) {
+    fn schema_changed(&self, tables: &[Key], renames: Option<&[Renaming]>, at: &FilePos) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let concerned: Vec<(String, String)> =
-            known.tables.keys().filter(|k| tables.is_empty() || tables.contains(k)).cloned().collect();
-        for key in concerned {
-            known.tables.remove(&key);
-            if let Err(error) = self.append(&mut known, &key, at, &Stored::Changed) {
-                tracing::error!(error, "schema history cannot be written");
-            }
-        }
-    }
-}
-
-fn position_of(entry: &HistoryEntry) -> FilePos {
-    FilePos { file: format!(".{}", entry.file_number), pos: entry.offset }
-}
-
-impl std::convert::From<ColumnDefinition> for StoredColumn {
-    fn from(c: ColumnDefinition) -> Self {
-        StoredColumn {
-            name: c.name,
-            column_type: c.column_type,
-            nullable: c.nullable,
-            charset: c.charset,
-            key_part: c.key_part,
-            extra: c.extra,
-        }
-    }
-}
-
-impl std::convert::From<StoredColumn> for ColumnDefinition {
-    fn from(c: StoredColumn) -> Self {
-        ColumnDefinition {
-            name: c.name,
-            column_type: c.column_type,
-            nullable: c.nullable,
-            charset: c.charset,
-            key_part: c.key_part,
-            extra: c.extra,
+        let stored = match renames {
+            Some(renames) => known.definitions.renamed(renames, at),
+            None => known.definitions.changed(tables, at),
+        };
+        if let Err(error) = stored {
+            tracing::error!("{error}");
         }
     }
 }
@@ -237,7 +228,7 @@ fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefinition, String> {
+fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefinition, Failure> {
     let (db, name) = (quote(database), quote(table));
     let statement = format!(
         "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.IS_NULLABLE, c.CHARACTER_SET_NAME, c.EXTRA, k.ORDINAL_POSITION \
@@ -246,7 +237,7 @@ fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefin
          AND k.CONSTRAINT_NAME = 'PRIMARY' \
          WHERE c.TABLE_SCHEMA = {db} AND c.TABLE_NAME = {name} ORDER BY c.ORDINAL_POSITION"
     );
-    let result = sql.query(&statement).map_err(|e| e.message)?;
+    let result = sql.query(&statement)?;
     let columns: Option<Vec<ColumnDefinition>> = (0..result.rows.len())
         .map(|i| {
             Some(ColumnDefinition {
@@ -263,24 +254,14 @@ fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefin
         Some(columns) if !columns.is_empty() => {
             Ok(TableDefinition { database: database.to_string(), name: table.to_string(), columns })
         }
-        _ => Err(format!(
+        _ => Err(unknown(format!(
             "the log does not name its columns and INFORMATION_SCHEMA does not show it: it was dropped since, or this \
              account has no right on it (GRANT SELECT ON {database}.{table}); {FULL_METADATA}"
-        )),
+        ))),
     }
 }
 
-/// Longest statement that is uncompressed; a longer one may concern any table.
-const MAX_STATEMENT: usize = 64 << 20;
-
-/// What the statement `sql` in the log at `at` does to tables, if it does something to them.
-fn change(sql: &[u8], database: &[u8], at: &FilePos) -> Option<Change> {
-    let QueryKind::Ddl(ddl) = classify_query(sql) else { return None };
-    let tables = ddl.tables_in(&String::from_utf8_lossy(database));
-    Some(Change { at: at.clone(), tables: Some(tables).filter(|t| !t.is_empty()) })
-}
-
-fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, String> {
+fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, Failure> {
     let mut stream = StreamState::default();
     let mut at = from.clone();
     let mut changes = Vec::new();
@@ -308,15 +289,29 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
                 let mut sql = Vec::new();
                 match mariadb::uncompress(q.sql, MAX_STATEMENT, &mut sql) {
                     Ok(()) => changes.extend(change(&sql, q.schema, &at)),
-                    Err(_) => changes.push(Change { at: at.clone(), tables: None }),
+                    Err(_) => changes.push(Change::unknown(&at)),
                 }
             }
             _ => {}
         }
         true
+    })?;
+    problem.map_or(Ok(changes), |problem| Err(unknown(problem)))
+}
+
+/// Longest statement that is uncompressed; a longer one may concern any table.
+const MAX_STATEMENT: usize = 64 << 20;
+
+/// What the statement `sql` in the log at `at` does to tables, if it does something to their definitions.
+fn change(sql: &[u8], database: &[u8], at: &FilePos) -> Option<Change> {
+    let QueryKind::Ddl(ddl) = classify_query(sql) else { return None };
+    let database = String::from_utf8_lossy(database);
+    (ddl.verb.redefines_tables() && !ddl.temporary).then(|| Change {
+        tables: ddl.tables_in(&database),
+        renames: ddl.renames_in(&database),
+        dropped: ddl.verb == Verb::DropTable,
+        ..Change::unknown(at)
     })
-    .map_err(|e| e.message)?;
-    problem.map_or(Ok(changes), Err)
 }
 
 /// Turns a wanted start into a position on a server.
@@ -416,9 +411,13 @@ impl SourceQuestions for FileQuestions {
         Ok(Start { position: Position::default(), skip })
     }
 
-    fn load_table(&self, _database: &str, _table: &str, _at: &FilePos) -> Result<TableDefinition, String> {
+    fn load_table(
+        &self,
+        _database: &str,
+        _table: &str,
+        _at: &FilePos,
+        _again: bool,
+    ) -> Result<TableDefinition, String> {
         Err("a file has no definitions".to_string())
     }
-
-    fn schema_changed(&self, _tables: &[(String, String)], _at: &FilePos) {}
 }

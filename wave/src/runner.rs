@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use binlog::position::FilePos;
+use binlog::query::Renaming;
 use binlog::schema::TableDefinition;
 use pipeline::instance::{Instance, InstanceConfig, Work};
 use pipeline::io::{
@@ -57,13 +58,16 @@ pub trait SourceQuestions: Send + Sync {
     /// # Errors
     /// The source is away, or has no such position.
     fn resolve_start(&self) -> Result<Start, Failure>;
-    /// The definition of a table that is valid at a position, durable in the schema history.
+    /// The log of this server, by its uuid or what stands for it, is read from now on.
+    fn connected(&self, _server: &str) {}
+    /// The definition of a table that is valid at a position, durable in the schema history. `again`: what was given
+    /// before does not fit the log.
     ///
     /// # Errors
     /// Why none is known for sure.
-    fn load_table(&self, database: &str, table: &str, at: &FilePos) -> Result<TableDefinition, String>;
-    /// A statement changed these tables (all, when empty).
-    fn schema_changed(&self, tables: &[(String, String)], at: &FilePos);
+    fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, String>;
+    /// A statement that ends at `at` changed these tables (all, when empty), or only renamed them.
+    fn schema_changed(&self, _tables: &[(String, String)], _renames: Option<&[Renaming]>, _at: &FilePos) {}
 }
 
 /// What a runner is made of.
@@ -358,7 +362,10 @@ impl Loop {
         }
         if let Some(event) = self.source.receive(wait) {
             let input = match event {
-                SourceEvent::Connected(server) => Input::Connected(server),
+                SourceEvent::Connected(server) => {
+                    self.questions.connected(&server.uuid);
+                    Input::Connected(server)
+                }
                 SourceEvent::Batch(batch) => Input::Events(batch),
                 SourceEvent::Disconnected(failure) => Input::Disconnected(failure),
                 SourceEvent::End => Input::EndOfInput,
@@ -405,14 +412,16 @@ impl Loop {
                 self.awaiting += 1;
                 self.coordinator.ask(Request::Write { epoch, incarnation, checkpoint, park, quarantine });
             }
-            Command::LoadTable { database, table, at } => {
+            Command::LoadTable { database, table, at, again } => {
                 let questions = Arc::clone(&self.questions);
                 self.ask(move || {
-                    let result = questions.load_table(&database, &table, &at).map(Box::new);
+                    let result = questions.load_table(&database, &table, &at, again).map(Box::new);
                     Input::TableLoaded { database, table, result }
                 });
             }
-            Command::SchemaChanged { tables, at } => self.questions.schema_changed(&tables, &at),
+            Command::SchemaChanged { tables, renames, at } => {
+                self.questions.schema_changed(&tables, renames.as_deref(), &at);
+            }
             Command::Incident(incident) => {
                 tracing::warn!(code = incident.code.name(), subject = %incident.subject, at = %incident.at, "{}", incident.message);
                 self.status.incident(&incident);

@@ -1,13 +1,15 @@
 //! `binlake` on real servers, from outside: the program is run as a person or a unit would run it.
 //!
 //! Every scenario counts every row against the server's own SELECT. `restart` breaks things under load, `data` holds
-//! what transactions may hold, `tail` the options of the command people reach for first, `bad` what goes wrong and the
+//! what transactions may hold, `replay` keeps a copy of a server by the messages alone, `tail` the options of the command people reach for first, `bad` what goes wrong and the
 //! message and exit code of it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod bad;
 mod data;
+mod replay;
 mod restart;
+mod schema;
 mod status;
 mod support;
 mod tail;

@@ -23,8 +23,13 @@ pub(crate) struct Run {
 
 /// Runs `binlake` to its end.
 pub(crate) fn binlake(args: &[&str]) -> Run {
+    binlake_within(SOON, args)
+}
+
+/// Runs `binlake`, which has to end in time.
+pub(crate) fn binlake_within(limit: Duration, args: &[&str]) -> Run {
     let mut process = Process::binlake(args).unwrap();
-    let status = process.wait(SOON).unwrap();
+    let status = process.wait(limit).unwrap();
     Run {
         code: status.code().unwrap_or(-1),
         stdout: process.stdout(),

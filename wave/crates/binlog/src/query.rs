@@ -51,7 +51,20 @@ impl Ddl {
         let database = |t: &TableName| t.database.clone().unwrap_or_else(|| default.to_string());
         self.tables.iter().map(|t| (database(t), t.table.clone())).collect()
     }
+
+    /// Old and new names of RENAME TABLE in the order they take effect; None for other statements, or if a name is
+    /// missing.
+    #[must_use]
+    pub fn renames_in(&self, default: &str) -> Option<Vec<Renaming>> {
+        let tables = self.tables_in(default);
+        let (pairs, rest) = tables.as_chunks::<2>();
+        let whole = self.verb == Verb::RenameTable && rest.is_empty() && !pairs.is_empty();
+        whole.then(|| pairs.iter().cloned().map(|[old, new]| (old, new)).collect())
+    }
 }
+
+/// Old and new name of a table, each a database and a name.
+pub type Renaming = ((String, String), (String, String));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -67,6 +80,23 @@ pub enum Verb {
     DropDatabase,
     /// Views, triggers, routines, users, …: no table changes.
     Other,
+}
+
+impl Verb {
+    /// True if tables may have other columns or another key afterwards. A database that is dropped, or whose defaults
+    /// change, is none: its tables have to be created by name before they have rows again.
+    #[must_use]
+    pub fn redefines_tables(self) -> bool {
+        matches!(
+            self,
+            Verb::CreateTable
+                | Verb::AlterTable
+                | Verb::DropTable
+                | Verb::RenameTable
+                | Verb::CreateIndex
+                | Verb::DropIndex
+        )
+    }
 }
 
 /// A table as a statement names it; without a database it is in the default one of the QUERY event.

@@ -71,6 +71,9 @@ pub struct OpenTransaction {
     /// The log format that the held events are in.
     pub stream: Arc<StreamState>,
     pub(crate) savepoints: Vec<(String, usize, u64)>,
+    /// Tables whose rows are missing here, and why: while the wanted start is searched for, nothing is known to be wrong
+    /// before the transaction turns out to be wanted.
+    pub(crate) unreadable: Vec<((String, String), String)>,
 }
 
 impl OpenTransaction {
@@ -107,6 +110,7 @@ impl OpenTransaction {
         self.events = prepared.events;
         self.stream = prepared.stream;
         self.thread_id = prepared.thread_id;
+        self.unreadable = prepared.unreadable;
     }
 
     pub fn savepoint(&mut self, name: &str) {

@@ -165,9 +165,12 @@ pub struct Instance {
     /// Definitions in a row that did not fit a table map.
     pub(crate) mismatches: u32,
     pub(crate) tables: HashMap<u64, TableState>,
-    pub(crate) definitions: HashMap<(String, String), Arc<TableDefinition>>,
-    pub(crate) waiting_table: Option<(String, String)>,
+    /// Each with the position that it was asked for.
+    pub(crate) definitions: HashMap<(String, String), (Arc<TableDefinition>, FilePos)>,
+    pub(crate) waiting_table: Option<((String, String), FilePos)>,
     pub(crate) quarantined: HashMap<(String, String), Stopped>,
+    /// Tables that cannot be read in the stretch that is skipped to reach the wanted start, and why.
+    pub(crate) unreadable: HashMap<(String, String), String>,
     pub(crate) open: Option<OpenTransaction>,
     pub(crate) prepared: Prepared,
     // publishing
@@ -257,6 +260,7 @@ impl Instance {
             definitions: HashMap::new(),
             waiting_table: None,
             quarantined: HashMap::new(),
+            unreadable: HashMap::new(),
             open: None,
             prepared: Prepared::new(),
             publishing: None,
@@ -321,6 +325,7 @@ impl Instance {
             Input::Tick => self.tick(now, out),
             Input::Stop => self.stop(now, out),
             Input::EndOfInput => {
+                self.cut_off(out);
                 self.finishing = true;
                 self.tick(now, out);
             }
@@ -366,6 +371,7 @@ impl Instance {
         // A quarantine that lies beyond the checkpoint is found again when its position is read again; until then the
         // table's rows are wanted.
         self.quarantined.clear();
+        self.unreadable.clear();
         for (name, stopped) in ownership.quarantined {
             if let Some((database, table)) = name.split_once('.')
                 && stopped.seq < self.frontier.seq
@@ -659,15 +665,21 @@ impl Instance {
         out: &mut Output,
     ) {
         let key = (database, table);
-        if self.waiting_table.as_ref() != Some(&key) {
-            return;
-        }
-        self.waiting_table = None;
+        let Some((_, at)) = self.waiting_table.take_if(|(waiting, _)| *waiting == key) else { return };
         match result {
             Ok(definition) => {
-                self.definitions.insert(key, Arc::new(*definition));
+                self.definitions.insert(key, (Arc::new(*definition), at));
             }
-            Err(reason) => self.quarantine(&key.0, &key.1, self.seq, &reason, out),
+            Err(reason) => self.table_unreadable(key, reason, out),
+        }
+    }
+
+    /// Stops a table; but while the wanted start is searched for, only if it turns out to matter.
+    pub(crate) fn table_unreadable(&mut self, key: (String, String), reason: String, out: &mut Output) {
+        if self.skip.is_some() {
+            self.unreadable.insert(key, reason);
+        } else {
+            self.quarantine(&key.0, &key.1, self.seq, &reason, out);
         }
     }
 

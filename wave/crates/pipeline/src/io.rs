@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use binlog::position::{FilePos, Position};
+use binlog::query::Renaming;
 use binlog::schema::TableDefinition;
 
 use crate::checkpoint::{Checkpoint, Stopped};
@@ -211,15 +212,19 @@ pub enum Command {
         park: Vec<(String, Stopped)>,
         quarantine: Vec<(String, Stopped)>,
     },
-    /// Read the definition of a table that is valid at this position (see `SchemaHistory`).
+    /// Read the definition of a table that is valid at this position, behind its TABLE_MAP (see `SchemaHistory`).
+    /// `again`: what was given before does not fit the TABLE_MAP, so what is stored is not to be used.
     LoadTable {
         database: String,
         table: String,
         at: FilePos,
+        again: bool,
     },
-    /// A statement changed these tables (all, when empty) at this position.
+    /// A statement, which ends at this position, changed these tables (all, when empty).
     SchemaChanged {
         tables: Vec<(String, String)>,
+        /// Of RENAME TABLE: definitions go on under other names.
+        renames: Option<Vec<Renaming>>,
         at: FilePos,
     },
     Incident(Incident),

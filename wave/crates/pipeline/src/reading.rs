@@ -5,6 +5,7 @@ use std::sync::Arc;
 use binlog::event::{Event, EventHeader, Query, QueryKind, Verb, XaStatement, classify_query};
 use binlog::gtid::GtidSet;
 use binlog::position::FilePos;
+use binlog::query::Renaming;
 use binlog::schema::{SchemaSource, Table};
 use binlog::table_map::TableMap;
 
@@ -75,6 +76,7 @@ impl Instance {
             Event::FormatDescription(_) => match Arc::make_mut(&mut self.stream).parse(raw) {
                 Ok(_) => {
                     self.tables.clear();
+                    self.cut_off(out);
                     Flow::Next
                 }
                 Err(e) => self.undecodable(raw, &e, now, out),
@@ -113,6 +115,17 @@ impl Instance {
             }
         }
         flow
+    }
+
+    /// A log file ends within a transaction only if its server died there: it was never committed.
+    pub(crate) fn cut_off(&mut self, out: &mut Output) {
+        let Some(open) = self.open.take().filter(|open| !open.items.is_empty()) else { return };
+        let message = format!(
+            "the log ends within the transaction that begins at {}, which therefore was never committed; its rows are not \
+             published",
+            open.start
+        );
+        self.incident(IncidentCode::RolledBack, "", message, out);
     }
 
     /// The executed set before the first transaction is known now.
@@ -202,11 +215,11 @@ impl Instance {
                     Err(e) => self.halt_permanent(format!("compressed statement: {e}"), now, out),
                 };
             }
-            Event::Xid(xid) => return self.commit(header, Some(*xid), XaChange::None),
+            Event::Xid(xid) => return self.commit(header, Some(*xid), XaChange::None, out),
             Event::XaPrepare(x) => {
                 let xid = x.xid.to_sql();
                 if x.one_phase {
-                    return self.commit(header, None, XaChange::None);
+                    return self.commit(header, None, XaChange::None, out);
                 }
                 return self.prepare(&xid);
             }
@@ -283,9 +296,9 @@ impl Instance {
                 let xid = text(xid);
                 open.clear();
                 self.prepared.remove(&xid);
-                return self.commit(header, None, XaChange::Decided(xid));
+                return self.commit(header, None, XaChange::Decided(xid), out);
             }
-            QueryKind::Commit => return self.commit(header, None, XaChange::None),
+            QueryKind::Commit => return self.commit(header, None, XaChange::None, out),
             QueryKind::Rollback => {
                 let lost = !open.items.is_empty();
                 open.clear();
@@ -293,7 +306,7 @@ impl Instance {
                     let message = "a logged transaction was rolled back by the server; its rows are not published";
                     self.incident(IncidentCode::RolledBack, "", message.to_string(), out);
                 }
-                return self.commit(header, None, XaChange::None);
+                return self.commit(header, None, XaChange::None, out);
             }
             QueryKind::Savepoint => open.savepoint(&savepoint_name(q.sql)),
             QueryKind::RollbackToSavepoint => open.rollback_to(&savepoint_name(q.sql)),
@@ -302,29 +315,29 @@ impl Instance {
                 let sql = q.charset.decode_to_string(q.sql).unwrap_or_else(|_| text(q.sql));
                 let ends = !open.begun;
                 if !ddl.temporary {
-                    let tables = ddl.tables_in(&database);
+                    let (tables, renames) = (ddl.tables_in(&database), ddl.renames_in(&database));
                     let about = ddl.database.clone().unwrap_or(database);
                     let item = Item::Ddl { database: about, sql, tables: tables.clone(), event: open.events, place };
                     open.items.push(item);
-                    self.schema_changed(ddl.verb, tables, out);
+                    self.schema_changed(ddl.verb, tables, renames, out);
                 }
                 if let Some(open) = self.open.as_mut() {
                     open.events += 1;
                 }
                 if ends {
-                    return self.commit(header, None, XaChange::None);
+                    return self.commit(header, None, XaChange::None, out);
                 }
             }
             QueryKind::Dml => {
                 let ends = !open.begun;
                 self.statement_format(q, out);
                 if ends {
-                    return self.commit(header, None, XaChange::None);
+                    return self.commit(header, None, XaChange::None, out);
                 }
             }
             QueryKind::Other => {
                 if !open.begun {
-                    return self.commit(header, None, XaChange::None);
+                    return self.commit(header, None, XaChange::None, out);
                 }
             }
         }
@@ -347,18 +360,23 @@ impl Instance {
         self.incident(IncidentCode::StatementFormat, &database, message, out);
     }
 
-    fn schema_changed(&mut self, verb: Verb, tables: Vec<(String, String)>, out: &mut Output) {
-        if matches!(verb, Verb::Other | Verb::CreateDatabase | Verb::TruncateTable) {
+    fn schema_changed(
+        &mut self,
+        verb: Verb,
+        tables: Vec<(String, String)>,
+        renames: Option<Vec<Renaming>>,
+        out: &mut Output,
+    ) {
+        if !verb.redefines_tables() {
             return;
         }
-        if tables.is_empty() {
-            self.definitions.clear();
-        }
-        for table in &tables {
-            self.definitions.remove(table);
-        }
+        self.unreadable.retain(|table, _| !(tables.is_empty() || tables.contains(table)));
+        let at = self.read.file_pos.clone();
+        // A compressed transaction is read anew when a definition had to be asked for: what was given for its position
+        // is behind this statement.
+        self.definitions.retain(|table, (_, since)| *since >= at || !(tables.is_empty() || tables.contains(table)));
         if self.config.definitions {
-            out.command(Command::SchemaChanged { tables, at: self.read.file_pos.clone() });
+            out.command(Command::SchemaChanged { tables, renames, at });
         }
     }
 
@@ -389,7 +407,14 @@ impl Instance {
             self.tables.insert(map.table_id, TableState::Quarantined(body.to_vec()));
             return Flow::Next;
         }
-        let definition = self.definitions.get(&key).cloned();
+        if let Some(reason) = self.unreadable.get(&key) {
+            if let Some(open) = self.open.as_mut() {
+                open.unreadable.push((key, reason.clone()));
+            }
+            self.tables.insert(map.table_id, TableState::Quarantined(body.to_vec()));
+            return Flow::Next;
+        }
+        let definition = self.definitions.get(&key).map(|(definition, _)| Arc::clone(definition));
         let table = match Table::compile(map, definition.as_deref()) {
             Ok(table) => table,
             Err(e) => {
@@ -398,17 +423,16 @@ impl Instance {
                     self.definitions.remove(&key);
                     self.mismatches += 1;
                     if self.mismatches <= 2 {
-                        return self.load_table(key, out);
+                        return self.load_table(key, true, out);
                     }
                 }
-                self.quarantine(&key.0, &key.1, self.seq, &e.to_string(), out);
-                self.tables.insert(map.table_id, TableState::Quarantined(body.to_vec()));
-                return Flow::Next;
+                self.table_unreadable(key, e.to_string(), out);
+                return self.on_table_map(map, now, out);
             }
         };
         self.mismatches = 0;
         if table.source == SchemaSource::Unnamed && self.config.definitions {
-            return self.load_table(key, out);
+            return self.load_table(key, false, out);
         }
         let feeds = &self.feeds;
         match Route::new(table, body, &self.config.feeds, |i| feeds[i].parked.is_none()) {
@@ -423,10 +447,10 @@ impl Instance {
         Flow::Next
     }
 
-    fn load_table(&mut self, key: (String, String), out: &mut Output) -> Flow {
-        let at = self.open.as_ref().map_or_else(|| self.read.file_pos.clone(), |o| o.start.clone());
-        out.command(Command::LoadTable { database: key.0.clone(), table: key.1.clone(), at });
-        self.waiting_table = Some(key);
+    fn load_table(&mut self, key: (String, String), again: bool, out: &mut Output) -> Flow {
+        let at = self.read.file_pos.clone();
+        out.command(Command::LoadTable { database: key.0.clone(), table: key.1.clone(), at: at.clone(), again });
+        self.waiting_table = Some((key, at));
         Flow::Wait
     }
 
@@ -469,6 +493,9 @@ impl Instance {
 
     fn prepare(&mut self, xid: &str) -> Flow {
         let Some(open) = self.open.take() else { return Flow::Next };
+        if !open.unreadable.is_empty() {
+            self.tables.clear();
+        }
         let gtid = open.gtid.clone();
         let record = OpenXa {
             xid: xid.to_string(),
@@ -510,7 +537,7 @@ impl Instance {
                 format!("XA COMMIT {xid}: its PREPARE lies before the start of reading; its rows are not published");
             self.incident(IncidentCode::ServerIncident, "", message, out);
         }
-        self.commit(header, None, XaChange::Decided(xid))
+        self.commit(header, None, XaChange::Decided(xid), out)
     }
 
     /// Whether the transaction that just ended lies before the wanted start.
@@ -527,7 +554,7 @@ impl Instance {
         self.read.file_pos > self.frontier.position.file_pos
     }
 
-    fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange) -> Flow {
+    fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange, out: &mut Output) -> Flow {
         let open = match self.open.take() {
             Some(open) => open,
             None => return Flow::Next,
@@ -538,6 +565,9 @@ impl Instance {
         }
         self.last_event_us = self.last_event_us.max(commit_us);
         let end = End { file_pos: self.read.file_pos.clone(), gtid: open.gtid.clone(), seq: self.seq, commit_us, xa };
+        if !open.unreadable.is_empty() {
+            self.tables.clear();
+        }
         if self.skipping(commit_us) {
             if self.beyond_frontier() {
                 self.frontier.apply(end);
@@ -545,6 +575,10 @@ impl Instance {
             return self.after_transaction();
         }
         self.skip = None;
+        self.unreadable.clear();
+        for ((database, table), reason) in &open.unreadable {
+            self.quarantine(database, table, self.seq, reason, out);
+        }
         if let Some(Until::Time { us, .. }) = self.config.until
             && commit_us > us
         {
