@@ -12,7 +12,7 @@ mod workload;
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::RwLock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -82,20 +82,20 @@ fn replay(name: &str, db: &Database, to: &Database, copies: &[Copy], gated: bool
     let (changes, seed) = (setting("REPLAY_CHANGES", 6000), setting("REPLAY_SEED", 1));
     let begin = Instant::now();
     println!("{name}: seed {seed}, {changes} changes");
-    let mut ups: Vec<Up> = copies.iter().map(Copy::start).collect();
+    let ups: Vec<Up> = copies.iter().map(Copy::start).collect();
     ups.iter().for_each(Up::wait_streaming);
+    let ups = Mutex::new(ups);
     db.sql("CREATE DATABASE it").unwrap();
     create_shared(db);
-    let gate = RwLock::new(());
     let (running, mut kills) = (AtomicUsize::new(WRITERS as usize), 0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..WRITERS)
             .map(|number| {
-                let (gate, running) = (gated.then_some(&gate), &running);
+                let (readers, running) = (gated.then_some(&ups), &running);
                 std::thread::Builder::new()
                     .spawn_scoped(scope, move || {
                         let _done = Done(running);
-                        Writer::start(db, seed, number, WRITERS, gate).run(changes / WRITERS + 1);
+                        Writer::start(db, seed, number, WRITERS, readers).run(changes / WRITERS + 1);
                     })
                     .unwrap()
             })
@@ -103,27 +103,19 @@ fn replay(name: &str, db: &Database, to: &Database, copies: &[Copy], gated: bool
         let mut dice = Dice(seed ^ 0xfeed);
         while running.load(Ordering::Relaxed) > 0 {
             load_for(500 + dice.below(2500));
+            let mut ups = ups.lock().unwrap();
             let which = dice.below(ups.len() as u64) as usize;
-            let closed = gated.then(|| gate.write().unwrap());
             ups[which].process.kill9().unwrap();
             kills += 1;
             load_for(dice.below(300));
             ups[which] = copies[which].start();
-            if closed.is_some() {
-                // Until it has read past all changes of definitions that happened meanwhile.
-                let end = log_end(db);
-                let place = |text: &str| {
-                    let (file, pos) = text.rsplit_once(':').unwrap();
-                    let number: u64 = file.rsplit('.').next().unwrap().parse().unwrap();
-                    (number, pos.parse::<u64>().unwrap())
-                };
-                let passed = |up: &Up| up.health()["settled"].as_str().is_some_and(|at| place(at) >= place(&end));
-                assert!(wait_until(Duration::from_secs(60), || ups.iter().all(passed)), "{:#}", ups[which].health());
+            if gated {
+                ups[which].wait_passed(db);
             }
         }
         threads.into_iter().for_each(|t| t.join().unwrap());
     });
-    for up in &mut ups {
+    for up in ups.lock().unwrap().iter_mut() {
         let end = log_end(db);
         assert!(
             wait_until(Duration::from_secs(120), || up.health()["settled"] == end),

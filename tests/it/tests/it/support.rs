@@ -94,6 +94,17 @@ impl Up {
         assert!(wait_until(SOON, || self.health()["settled"] == end), "not settled to {end}: {:#}", self.health());
     }
 
+    /// Waits until what the server has logged up to now is settled, while more may be written.
+    pub(crate) fn wait_passed(&self, db: &Database) {
+        let place = |text: &str| {
+            let (file, pos) = text.rsplit_once(':')?;
+            Some((file.rsplit('.').next()?.parse::<u64>().ok()?, pos.parse::<u64>().ok()?))
+        };
+        let end = log_end(db);
+        let passed = || self.health()["settled"].as_str().and_then(place) >= place(&end);
+        assert!(wait_until(2 * SOON, passed), "not settled to {end}: {:#}", self.health());
+    }
+
     /// SIGTERM: it drains and says that all is well.
     pub(crate) fn stop(&mut self) {
         self.process.term().unwrap();

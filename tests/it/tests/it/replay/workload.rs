@@ -6,10 +6,12 @@
 //! duplicate key) and its transaction is rolled back. The first letter of a column's name tells its type.
 
 use std::fmt::Write;
-use std::sync::RwLock;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use kit::{Database, Session};
+
+use crate::support::Up;
 
 /// A generator of pseudo-random numbers (splitmix64): the same seed gives the same writer.
 #[derive(Debug)]
@@ -154,8 +156,8 @@ pub(crate) struct Writer<'a> {
     number: u64,
     writers: u64,
     tables: Vec<Table>,
-    /// Closed while the program is down, if definitions must not change then.
-    gate: Option<&'a RwLock<()>>,
+    /// The programs that have to read what there is before a definition changes, if the log does not describe tables.
+    readers: Option<&'a Mutex<Vec<Up>>>,
     last_ddl: Instant,
     xid: u64,
     prepared: Vec<String>,
@@ -179,7 +181,7 @@ impl<'a> Writer<'a> {
         seed: u64,
         number: u64,
         writers: u64,
-        gate: Option<&'a RwLock<()>>,
+        readers: Option<&'a Mutex<Vec<Up>>>,
     ) -> Writer<'a> {
         let mut session = db.session().unwrap();
         let setup = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET innodb_lock_wait_timeout = 2, \
@@ -204,7 +206,7 @@ impl<'a> Writer<'a> {
             number,
             writers,
             tables,
-            gate,
+            readers,
             last_ddl: Instant::now(),
             xid: 0,
             prepared: Vec::new(),
@@ -350,7 +352,7 @@ impl<'a> Writer<'a> {
 
     /// True if a definition may change now; at most some times a second, so that a run is about rows.
     fn ddl_time(&mut self) -> bool {
-        let pause = if self.gate.is_some() { Duration::from_millis(700) } else { Duration::from_millis(40) };
+        let pause = if self.readers.is_some() { Duration::from_millis(700) } else { Duration::from_millis(40) };
         let due = self.last_ddl.elapsed() >= pause;
         if due {
             self.last_ddl = Instant::now();
@@ -358,11 +360,18 @@ impl<'a> Writer<'a> {
         due
     }
 
+    /// Waits until the readers have seen all there is now; they stay up while the result lives.
+    fn caught_up(&self) -> Option<MutexGuard<'a, Vec<Up>>> {
+        let readers = self.readers?.lock().unwrap();
+        readers.iter().for_each(|up| up.wait_passed(self.db));
+        Some(readers)
+    }
+
     fn definition(&mut self) {
         if !self.ddl_time() {
             return;
         }
-        let _open = self.gate.map(|gate| gate.read().unwrap());
+        let readers = self.caught_up();
         let at = 1 + self.dice.below(self.tables.len() as u64 - 1) as usize;
         let dice = &mut self.dice;
         let table = &mut self.tables[at];
@@ -421,6 +430,8 @@ impl<'a> Writer<'a> {
                 ));
                 let _ = self.session.sql(&format!("UPDATE it.{copy} SET v = 'd' WHERE id < 1000"));
                 if self.dice.one_in(2) {
+                    drop(readers);
+                    let _readers = self.caught_up();
                     let _ = self.session.sql(&format!("DROP TABLE it.{copy}"));
                 }
             }
@@ -432,7 +443,7 @@ impl<'a> Writer<'a> {
         if !self.ddl_time() {
             return;
         }
-        let _open = self.gate.map(|gate| gate.read().unwrap());
+        let _readers = self.caught_up();
         let at = 1 + self.dice.below(self.tables.len() as u64 - 1) as usize;
         let table = &mut self.tables[at];
         if table.keyless() || table.columns.len() > 20 {
