@@ -1,6 +1,7 @@
 //! How many bytes of each server's log are not read yet.
 //!
-//! Only the server knows where its log ends, so it is asked, over one small connection per source on one thread for all.
+//! Only the server knows where its log ends, so it is asked, on one thread for all sources. The connection lasts only for
+//! the question: an idle source shall cost neither memory here nor a connection there.
 //! For display only: an answer that fails leaves the figure unknown, and the dump itself says what is wrong. A source that
 //! is not streaming is not asked, so that one that is away holds up no other.
 
@@ -16,7 +17,7 @@ use crate::source::Source;
 use crate::sql::{LogFile, Sql};
 use crate::status::StatusCell;
 
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(10);
 
 /// The running thread; dropping it ends it after the question under way.
 #[derive(Debug)]
@@ -32,11 +33,10 @@ impl LogEnds {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let handle = thread::Builder::new().name("log ends".into()).spawn(move || {
-            let mut asked: Vec<_> = sources.into_iter().map(|(source, cell)| (source, cell, None)).collect();
             while !flag.load(Ordering::Relaxed) {
-                for (source, cell, sql) in &mut asked {
+                for (source, cell) in &sources {
                     let streaming = cell.get().state == "streaming";
-                    cell.set_lag_bytes(if streaming { unread(source, cell, sql) } else { None });
+                    cell.set_lag_bytes(if streaming { unread(source, cell) } else { None });
                 }
                 thread::park_timeout(EVERY);
             }
@@ -52,20 +52,16 @@ impl Drop for LogEnds {
     }
 }
 
-fn unread(source: &Source, cell: &StatusCell, sql: &mut Option<Sql>) -> Option<u64> {
-    let answer = ask(source, cell, sql);
+fn unread(source: &Source, cell: &StatusCell) -> Option<u64> {
+    let answer = ask(source, cell);
     if let Err(failure) = &answer {
         tracing::debug!(source = %source.address(), "end of the log: {}", failure.message);
-        *sql = None;
     }
     answer.ok().flatten()
 }
 
-fn ask(source: &Source, cell: &StatusCell, sql: &mut Option<Sql>) -> Result<Option<u64>, Failure> {
-    let sql = match sql {
-        Some(sql) => sql,
-        None => sql.insert(Sql::connect(source)?),
-    };
+fn ask(source: &Source, cell: &StatusCell) -> Result<Option<u64>, Failure> {
+    let mut sql = Sql::connect(source)?;
     let end = sql.log_end()?.file_pos;
     // Looked at after the question: what was read meanwhile does not count as unread.
     let read = cell.get().read_pos;

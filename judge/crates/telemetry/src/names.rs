@@ -28,7 +28,7 @@ table! {
     SOURCE_LAG_SECONDS: Gauge, "source_lag_seconds", ["source"], 1.0,
         "Seconds since the commit of the last transaction read while something is read and not acknowledged; since the last moment at the end of the log while not connected; else 0.";
     SOURCE_LAG_BYTES: Gauge, "source_lag_bytes", ["source"], 1.0,
-        "Bytes of the source's log that are not read yet, asked of the server every few seconds; NaN while unknown.";
+        "Bytes of the source's log that are not read yet, asked of the server every 10 s; NaN while unknown.";
     SOURCE_CONNECTED: Gauge, "source_connected", ["source"], 1.0,
         "1 while the dump of the source is connected.";
     INSTANCE_STATE: Gauge, "instance_state", ["source", "state"], 1.0,
@@ -207,7 +207,7 @@ binlake_instance_seconds_total{source=\"b\",state=\"busy\"} 1.5
 # HELP binlake_rows_total Rows decoded, by operation (insert, update, delete); rows read again after a failure count again.
 # TYPE binlake_rows_total counter
 binlake_rows_total{source=\"s\\\"1\\\\\\n\",op=\"insert\"} 4
-# HELP binlake_source_lag_bytes Bytes of the source's log that are not read yet, asked of the server every few seconds; NaN while unknown.
+# HELP binlake_source_lag_bytes Bytes of the source's log that are not read yet, asked of the server every 10 s; NaN while unknown.
 # TYPE binlake_source_lag_bytes gauge
 binlake_source_lag_bytes{source=\"b\"} 0.25
 ";
