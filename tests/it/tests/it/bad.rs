@@ -208,3 +208,27 @@ fn kafka_without_topic_and_records_too_large_for_it() {
     let status = up.wait(Duration::from_secs(27)).unwrap();
     assert!(matches!(status.code(), Some(0 | 6)), "{status} {}", up.stderr());
 }
+
+#[test]
+fn a_kafka_topic_that_is_missing() {
+    // Topics get three replicas, which one broker cannot give.
+    let kafka = Kafka::with(1, &["default.replication.factor=3", "auto.create.topics.enable=false"]).unwrap();
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY)").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (url, to, data) = (mysql.url(), format!("kafka://{}", kafka.bootstrap()), dir.path().to_str().unwrap());
+    let args = ["--source", &url, "--to", &to, "--topic", "missing", "--data-dir", data];
+    let run = fails(&[&["up", "--listen", "127.0.0.1:0"], &args[..]].concat(), 3, &["missing", "replication"]);
+    println!("{}", run.stderr);
+    // Somebody makes it: the same command goes on.
+    kafka.create_topic("missing", 1, &[]).unwrap_or_else(|_| {
+        let topic = ["--create", "--topic", "missing", "--partitions", "1", "--replication-factor", "1"];
+        kafka.tool("org.apache.kafka.tools.TopicCommand", &topic).unwrap();
+    });
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    mysql.sql("INSERT INTO it.t VALUES (1)").unwrap();
+    up.wait_settled(&mysql);
+    up.stop();
+    assert_eq!(ids(&lines(&["read", "--from", &to, "--topic", "missing", "--until-end"])), [1]);
+}

@@ -4,7 +4,7 @@
 use kit::{Kafka, MariaDb, MySql, Proxy};
 
 use crate::support::{
-    LOAD_TABLE, Up, assert_complete, assert_exact, load_for, read_local, read_raw, topic_of, under_load,
+    LOAD_TABLE, SOON, Up, assert_complete, assert_exact, load_for, read_local, read_raw, topic_of, under_load,
 };
 
 #[test]
@@ -86,8 +86,8 @@ fn server_without_gtids_is_cut_in_the_middle_of_transactions() {
     assert_exact(&read_raw(dir.path(), &topic_of(proxy.port())), &mysql);
 }
 
-#[test]
-fn failover_by_gtid_to_a_replica() {
+/// A server and a replica of it that follows by GTID.
+fn source_and_replica() -> (MySql, MySql) {
     let source = MySql::start().unwrap();
     let replica = MySql::with("9.7", &["--server-id=2"]).unwrap();
     replica
@@ -98,6 +98,19 @@ fn failover_by_gtid_to_a_replica() {
             source.port()
         ))
         .unwrap();
+    (source, replica)
+}
+
+/// Waits until the replica has all of the source.
+fn follow(source: &MySql, replica: &MySql) {
+    let executed = source.sql("SELECT @@gtid_executed").unwrap().replace("\\n", "");
+    let waited = replica.sql(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 20)", executed.trim())).unwrap();
+    assert_eq!(waited, "0\n");
+}
+
+#[test]
+fn failover_by_gtid_to_a_replica() {
+    let (source, replica) = source_and_replica();
     source.sql(LOAD_TABLE).unwrap();
     let proxy = Proxy::to(source.addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -105,9 +118,7 @@ fn failover_by_gtid_to_a_replica() {
     let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
     up.wait_streaming();
     under_load(&source, || load_for(1000));
-    let executed = source.sql("SELECT @@gtid_executed").unwrap().replace("\\n", "");
-    let waited = replica.sql(&format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 20)", executed.trim())).unwrap();
-    assert_eq!(waited, "0\n");
+    follow(&source, &replica);
     source.kill().unwrap();
     proxy.retarget(replica.addr());
     proxy.cut();
@@ -120,6 +131,65 @@ fn failover_by_gtid_to_a_replica() {
     let topic = topic_of(proxy.port());
     // Another server is a new incarnation: what was unsettled comes again and the rule accepts it, nothing is lost.
     assert_complete(&read_local(dir.path(), &topic), &replica);
+}
+
+#[test]
+fn failover_to_a_replica_that_is_behind_waits_for_what_it_has_not() {
+    let (source, replica) = source_and_replica();
+    source.sql(LOAD_TABLE).unwrap();
+    let proxy = Proxy::to(source.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
+    up.wait_streaming();
+    under_load(&source, || load_for(500));
+    follow(&source, &replica);
+    replica.sql("STOP REPLICA IO_THREAD").unwrap();
+    // Read from the source, and not there on the replica.
+    under_load(&source, || load_for(500));
+    up.wait_settled(&source);
+    proxy.retarget(replica.addr());
+    proxy.cut();
+    up.wait_health(|h| h["state"] == "streaming" && h.to_string().contains("server_changed"));
+    // What comes late by replication was read before; what is new on the replica was not.
+    replica.sql("START REPLICA IO_THREAD").unwrap();
+    follow(&source, &replica);
+    replica.sql("STOP REPLICA; RESET REPLICA ALL").unwrap();
+    under_load(&replica, || load_for(500));
+    up.wait_settled(&replica);
+    up.stop();
+    let topic = topic_of(proxy.port());
+    assert_exact(&read_raw(dir.path(), &topic), &replica);
+    assert_exact(&read_local(dir.path(), &topic), &replica);
+}
+
+#[test]
+fn failover_to_a_replica_that_has_purged_its_logs_ends_and_skips_nothing() {
+    let (source, replica) = source_and_replica();
+    source.sql(LOAD_TABLE).unwrap();
+    let proxy = Proxy::to(source.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    let args = ["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()];
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    under_load(&source, || load_for(300));
+    up.wait_settled(&source);
+    up.stop();
+    under_load(&source, || load_for(300));
+    follow(&source, &replica);
+    replica.sql("FLUSH BINARY LOGS; PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY").unwrap();
+    proxy.retarget(replica.addr());
+    let mut up = Up::start(&args);
+    let status = up.process.wait(SOON).unwrap();
+    let said = up.process.stderr();
+    assert!(status.code() == Some(5) && said.contains("purged"), "{status} {said}");
+    // The server that has them still gives them all.
+    proxy.retarget(source.addr());
+    let mut up = Up::start(&args);
+    up.wait_settled(&source);
+    up.stop();
+    assert_exact(&read_local(dir.path(), &topic_of(proxy.port())), &source);
 }
 
 #[test]

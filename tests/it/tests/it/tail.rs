@@ -140,3 +140,40 @@ fn a_server_whose_tls_is_not_ours_is_read_in_clear_text() {
     assert_eq!((preferred.code, preferred.stdout.lines().count()), (0, 1), "{}", preferred.stderr);
     assert!(tail("required").stderr.contains("no TLS version or cipher in common"));
 }
+
+/// What its server was writing when it died: the file ends within a transaction, another begins.
+#[test]
+fn a_file_that_ends_within_a_transaction() {
+    // With GTIDs each transaction says where it begins; the old way there is only BEGIN.
+    for (mode, name) in [("ON", "gtids"), ("OFF", "none")] {
+        let mysql =
+            MySql::with("9.7", &[&format!("--gtid-mode={mode}"), &format!("--enforce-gtid-consistency={mode}")])
+                .unwrap();
+        mysql.sql(TABLES).unwrap();
+        mysql.sql("INSERT INTO it.u VALUES (1)").unwrap();
+        let last = log_end(&mysql);
+        mysql.sql("BEGIN; INSERT INTO it.u VALUES (2); INSERT INTO it.u VALUES (3); COMMIT").unwrap();
+        mysql.sql("FLUSH BINARY LOGS; INSERT INTO it.u VALUES (4)").unwrap();
+        let whole = std::fs::read(mysql.dir().join("data").join("binlog.000001")).unwrap();
+        // Up to the COMMIT: without its last two events, XID and ROTATE.
+        let mut ends = vec![4_usize];
+        while let Some(size) = whole.get(ends[ends.len() - 1] + 9..).and_then(|rest| rest.first_chunk::<4>()) {
+            ends.push(ends[ends.len() - 1] + u32::from_le_bytes(*size) as usize);
+        }
+        let cut = ends[ends.len() - 3];
+        assert!(cut as u64 > last.rsplit(':').next().unwrap().parse::<u64>().unwrap(), "{ends:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let first = dir.path().join("binlog.000001");
+        std::fs::write(&first, &whole[..cut]).unwrap();
+        let second = mysql.dir().join("data").join("binlog.000002");
+        let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+        for (files, wanted) in [(&[first, second][..], &[1, 4][..]), (&[first], &[1]), (&[second], &[4])] {
+            let args: Vec<&str> = ["tail"].into_iter().chain(files.iter().flat_map(|f| ["--file", f])).collect();
+            let run = binlake(&args);
+            assert_eq!(run.code, 0, "{name}: {}", run.stderr);
+            assert_eq!(ids(&run.stdout.lines().map(str::to_owned).collect::<Vec<_>>()), wanted, "{name}");
+            let told = run.stderr.contains(&format!("ends within the transaction that begins at {last}"));
+            assert_eq!(told, files.contains(&first), "{name}: {}", run.stderr);
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! XA: rows come with XA COMMIT, never with XA ROLLBACK, and what is prepared survives a kill in between.
 
-use kit::{Database, MariaDb, MySql};
+use kit::{Database, Kafka, MariaDb, MySql};
 
-use crate::support::{Up, ids, read_local, topic_of};
+use crate::support::{Up, ids, lines, read_local, topic_of};
 
 /// Two transactions are prepared, the program is killed, one is committed and one rolled back.
 fn decided_after_a_kill(db: &Database) {
@@ -60,4 +60,50 @@ fn mysql_without_gtids() {
 #[test]
 fn mariadb() {
     decided_after_a_kill(&MariaDb::start().unwrap());
+}
+
+/// Rows of a prepared transaction belong to several partitions; a kill before the decision, and one right behind it.
+#[test]
+fn several_partitions_in_batches() {
+    let kafka = Kafka::start(1).unwrap();
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad VARCHAR(100))").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (url, to) = (mysql.url(), format!("kafka://{}", kafka.bootstrap()));
+    let data = dir.path().to_str().unwrap();
+    let args = ["--source", &url, "--tables", "it.*", "--format", "binlake", "--data-dir", data];
+    let args = [&args[..], &["--to", &to, "--topic", "xa", "--partitions", "5"]].concat();
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    let rows = |from: u64, to: u64| (from..to).map(|i| format!("({i}, 'row')")).collect::<Vec<_>>().join(", ");
+    let read = || {
+        let read = lines(&["read", "--from", &to, "--topic", "xa", "--until-end"]);
+        let mut ids = ids(&read);
+        ids.sort_unstable();
+        ids
+    };
+    let mut prepared = Vec::new();
+    for (n, xid) in ["a", "b", "c"].into_iter().enumerate() {
+        let mut session = mysql.session().unwrap();
+        let first = 1000 * (n as u64 + 1);
+        let insert = format!("INSERT INTO it.t VALUES {}", rows(first, first + 50));
+        session.sql(&format!("XA START '{xid}'; {insert}; XA END '{xid}'; XA PREPARE '{xid}'")).unwrap();
+        prepared.push(session);
+    }
+    mysql.sql("INSERT INTO it.t VALUES (1, 'plain')").unwrap();
+    up.wait_settled(&mysql);
+    up.process.kill9().unwrap();
+    assert_eq!(read(), [1], "prepared is not committed");
+    mysql.sql("XA COMMIT 'a'").unwrap();
+    up = Up::start(&args);
+    up.wait_streaming();
+    mysql.sql("XA COMMIT 'b'; INSERT INTO it.t VALUES (2, 'plain')").unwrap();
+    up.process.kill9().unwrap();
+    mysql.sql("XA ROLLBACK 'c'; INSERT INTO it.t VALUES (3, 'plain')").unwrap();
+    up = Up::start(&args);
+    up.wait_settled(&mysql);
+    up.stop();
+    let wanted: Vec<u64> = (1..4).chain(1000..1050).chain(2000..2050).collect();
+    assert_eq!(read(), wanted);
+    assert_eq!(mysql.sql("SELECT COUNT(*) FROM it.t").unwrap(), "103\n");
 }
