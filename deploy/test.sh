@@ -9,14 +9,16 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$BINLAKE_CACHE/target}
 # The integration tests run the program itself.
 export BINLAKE_BIN=$CARGO_TARGET_DIR/debug/binlake
 mkdir -p "$BINLAKE_CACHE"
-report=
+report= passed=
 
 finish() {
   local code=$?
   printf '\n== minutes per stage ==\n%b' "$report"
-  [ $code = 0 ] && echo "all stages passed" || echo "FAILED in stage: $stage"
+  if [ -n "$passed" ]; then echo "all stages passed"; else echo "FAILED in stage: $stage (exit code $code)"; fi
 }
 trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 stage() { # NAME COMMAND...
   stage=$1; shift
@@ -60,3 +62,4 @@ else
   stage "build" cargo build --quiet --workspace --bins
 fi
 stage "integration" integration
+passed=1

@@ -67,6 +67,7 @@ fn ask(source: &Source, cell: &StatusCell) -> Result<Option<u64>, Failure> {
     let read = cell.get().read_pos;
     // Listing the files locks the server's log for a moment; most of the time one file is enough.
     let files = if end.file == read.file { Vec::new() } else { sql.log_files()? };
+    sql.close();
     Ok(distance(&read, &end, &files))
 }
 

@@ -41,6 +41,11 @@ impl Sql {
         Ok(Sql { client, source: source.clone() })
     }
 
+    /// Ends the connection politely.
+    pub fn close(self) {
+        self.client.close();
+    }
+
     #[must_use]
     pub fn flavor(&self) -> Flavor {
         self.client.info().flavor

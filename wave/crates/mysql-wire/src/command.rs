@@ -3,6 +3,7 @@
 use crate::error::{ServerError, WireError};
 use crate::reader::Reader;
 
+pub(crate) const COM_QUIT: u8 = 0x01;
 const COM_QUERY: u8 = 0x03;
 const COM_BINLOG_DUMP: u8 = 0x12;
 const COM_REGISTER_SLAVE: u8 = 0x15;

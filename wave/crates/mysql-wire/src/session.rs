@@ -189,6 +189,12 @@ impl Session {
         Ok(())
     }
 
+    /// COM_QUIT: the server closes without counting the client as aborted. Once it is written the session has ended; there
+    /// is no answer.
+    pub fn quit(&mut self) -> Result<(), WireError> {
+        self.command(vec![command::COM_QUIT], State::Ended)
+    }
+
     /// COM_REGISTER_SLAVE: appear in `SHOW REPLICAS`. The answer comes as [`Progress::QueryDone`].
     pub fn register_replica(&mut self, server_id: u32) -> Result<(), WireError> {
         self.command(command::register_replica(server_id, "binlake"), State::Registering)

@@ -101,6 +101,13 @@ impl Client {
         }
     }
 
+    /// Says goodbye; without it the server counts the connection as aborted. Best effort.
+    pub fn close(mut self) {
+        if self.session.quit().is_ok() {
+            let _ = send(&mut self.stream, &mut self.session, Instant::now() + self.timeout);
+        }
+    }
+
     /// Turns the connection into a reader of the log.
     pub fn dump_batches(mut self, request: ReplicaRequest) -> Result<Batches, BlockingError> {
         self.session.replicate(request)?;
