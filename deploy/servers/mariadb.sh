@@ -80,8 +80,10 @@ start() { # DIR PORT OPTIONS...
     [ ! -d "$R/usr" ] || echo "plugin-dir=$(plugins "$R")"
   } >"$d/client.cnf"
   echo "$R" >"$d/tree"
+  # of its own: a server that starts removes what it takes for left over in its folder of temporary files
+  mkdir -p "$d/tmp"
   o+=(--datadir="$d/data" --port="$port" --bind-address=$HOST --socket="$d/s" --pid-file="$d/pid"
-    --log-bin=binlog --server-id="$port" --binlog-format=ROW --log-slave-updates --secure-file-priv=)
+    --log-bin=binlog --server-id="$port" --binlog-format=ROW --log-slave-updates --secure-file-priv= --tmpdir="$d/tmp")
   case $V in 10.1.* | 10.2.*) ;; *) o+=(--binlog-row-metadata=FULL) ;; esac
   daemon "$d" "$R/run" "$(prog "$R" mariadbd mysqld)" "${o[@]}" "$@"
   wait_ready "$d" listening "$port"

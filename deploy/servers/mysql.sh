@@ -103,8 +103,10 @@ start() { # DIR PORT OPTIONS...
   [ -d "$d/data" ] || cp -r --reflink=auto "$R/seed" "$d/data"
   printf '%s\n' '[client]' "host=$HOST" "port=$port" user=binlake password=binlake \
     "plugin-dir=$BINLAKE_CACHE/mysql-9.7/usr/lib/mysql/plugin" >"$d/client.cnf"
+  # of its own: a server that starts removes what it takes for left over in its folder of temporary files
+  mkdir -p "$d/tmp"
   o+=(--datadir="$d/data" --port="$port" --bind-address=$HOST --socket="$d/s" --pid-file="$d/pid"
-    --log-bin=binlog --server-id="$port" --secure-file-priv=)
+    --log-bin=binlog --server-id="$port" --secure-file-priv= --tmpdir="$d/tmp")
   case $V in
   5.5*) o+=(--binlog-format=ROW) ;;
   5.*) o+=(--binlog-format=ROW --gtid-mode=ON --enforce-gtid-consistency=ON --log-slave-updates) ;;
