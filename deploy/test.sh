@@ -47,7 +47,7 @@ unit() { cargo test --no-fail-fast --workspace --exclude binlake-it --exclude bi
 # Not by package: the features of the whole workspace are those that were built.
 simulation() { cargo test --workspace --test sim; }
 # The short form of deploy/fidelity.sh.
-fidelity() { "$CARGO_TARGET_DIR/debug/binlake-fidelity" --short --cells 12000 mysql-9.7 mariadb-10.11 mariadb-11.8; }
+fidelity() { "$CARGO_TARGET_DIR/debug/binlake-fidelity" --short --cells 25000 mysql-9.7 mariadb-10.11 mariadb-11.8; }
 integration() { cargo test --no-fail-fast --workspace --test it -- ${ONLY:-}; }
 
 stage "set-up" deploy/servers/install-deps.sh

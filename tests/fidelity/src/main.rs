@@ -11,7 +11,9 @@ mod check;
 mod compare;
 mod json;
 mod matrix;
+mod random;
 mod run;
+mod scenarios;
 mod script;
 mod settings;
 mod spec;
@@ -91,9 +93,18 @@ fn server(label: &str, options: &Options) -> Result<bool> {
     let all = Settings::all(&server);
     'rounds: loop {
         for settings in &all {
-            let database = format!("f{units}");
-            let steps = matrix::steps(&server, &charsets, &database, options.short, &mut random);
-            Unit { database, settings: *settings, steps: &steps, tool: true }.run(db, &server, &mut totals)?;
+            let count = if options.short { 20 } else { 120 };
+            let mut names = (0..3).map(|n| format!("f{units}{}", ["", "r", "s"][n]));
+            let mut next = || names.next().unwrap_or_default();
+            let (matrix, changes, special) = (next(), next(), next());
+            let workloads = [
+                (matrix::steps(&server, &charsets, &matrix, options.short, &mut random), matrix, true),
+                (random::steps(&server, &charsets, &changes, *settings, count, &mut random), changes, true),
+                (scenarios::steps(&server, &special, *settings), special, false),
+            ];
+            for (steps, database, tool) in workloads {
+                Unit { database, settings: *settings, steps: &steps, tool }.run(db, &server, &mut totals)?;
+            }
             units += 1;
             let enough = totals.row_batch.cells >= options.cells && (options.short || units >= all.len());
             if enough || totals.wrong().count() > 200 {
@@ -104,7 +115,7 @@ fn server(label: &str, options: &Options) -> Result<bool> {
     let wrong = totals.wrong().count();
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{label:14} {version:12.12} {units:4} workloads {:8} cells of RowBatch {:8} of maxwell-json {:8} of mysqlbinlog -vv \
+        "{label:14} {version:12.12} {units:4} settings {:8} cells of RowBatch {:8} of maxwell-json {:8} of mysqlbinlog -vv \
          {wrong:5} wrong {seconds:6.1} s",
         totals.row_batch.cells, totals.maxwell.cells, totals.tool.cells
     );
@@ -117,7 +128,7 @@ fn server(label: &str, options: &Options) -> Result<bool> {
             "seed": options.seed,
             "server": label,
             "version": version,
-            "workloads": units,
+            "settings": units,
             "cells": totals.row_batch.cells,
             "maxwell_cells": totals.maxwell.cells,
             "mysqlbinlog_cells": totals.tool.cells,

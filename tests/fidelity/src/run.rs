@@ -101,9 +101,14 @@ impl Unit<'_> {
     pub(crate) fn run(&self, db: &Database, server: &Server, totals: &mut Totals) -> Result<()> {
         db.sql(&self.settings.global(server))?;
         let from = log_end(db)?;
-        let printed_rows = db
-            .sql(&text(self.steps, &self.database, &self.settings.session(server), server))
-            .with_context(|| format!("workload {} ({})", self.database, self.settings))?;
+        let sql = text(self.steps, &self.database, &self.settings.session(server), server);
+        let printed_rows = db.sql(&sql).map_err(|error| {
+            // The client names the line.
+            let message = error.to_string();
+            let line = message.split(" at line ").nth(1).and_then(|m| m.split(':').next()?.parse::<usize>().ok());
+            let line = line.and_then(|n| sql.lines().nth(n - 1)).unwrap_or_default();
+            error.context(format!("workload {} ({}): {line:.1000}", self.database, self.settings))
+        })?;
         let snapshots = snapshots(&printed_rows, self.steps, server)?;
         for (form, format) in [(Form::RowBatch, "binlake"), (Form::Maxwell, "maxwell-json")] {
             let (output, stderr) = tail(db, &from, format)?;
