@@ -190,6 +190,9 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 fn printed_same(ty: &Type, first: &str, second: &str, text: &[u8]) -> Option<bool> {
     let ascii = std::str::from_utf8(text).ok().map(str::trim_end);
     let bare = ascii.map(|t| t.trim_matches('\''));
+    if ty.sql.contains(" compressed") {
+        return None; // printed as it is stored
+    }
     match ty.kind {
         // `-1 (255)` where the sign is not known to the tool.
         Kind::Int => {

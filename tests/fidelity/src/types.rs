@@ -256,6 +256,14 @@ fn special(server: &Server) -> Vec<Rc<Type>> {
     if server.maria(11, 7, 0) {
         types.push(ty("vector(3)", Kind::Bytes, Gen::Listed, &["Vec_FromText('[1,-2.5,3e10]')"]));
     }
+    if server.maria(10, 3, 2) {
+        let text = ["''", "'é'", "repeat('compress me ', 300)", "repeat('😀', 900)"];
+        let bytes = ["''", "x'00'", "repeat(x'80ff', 2000)"];
+        types.push(ty("varchar(4000) compressed character set utf8mb4", Kind::Text, Gen::Text(300), &text));
+        types.push(ty("varbinary(4000) compressed", Kind::Bytes, Gen::Bytes(300), &bytes));
+        types.push(ty("text compressed character set utf8mb4", Kind::Text, Gen::Text(300), &text));
+        types.push(ty("longblob compressed", Kind::Bytes, Gen::Bytes(300), &bytes));
+    }
     if server.mariadb && server.version >= (10, 2, 7) {
         types.push(ty("json", Kind::Shown, Gen::Listed, &["'{\"a\": 1}'"]));
     }

@@ -4,6 +4,7 @@
 //! [`RowReader::next`] fills two vectors with one [`Cell`] per column of the [`Table`]; they borrow the event, so that
 //! a row takes no memory once the vectors have grown ([`crate::cell::recycle`] keeps them over events). A column that the image does not hold is [`Cell::Absent`].
 
+mod expand;
 mod image;
 mod plan;
 
@@ -163,6 +164,21 @@ impl<'a> RowsEvent<'a> {
                 _ => return None,
             }
         }
+    }
+
+    /// The event with MariaDB's compressed column values in plain form, in `buffer`, which is cleared first and does not
+    /// grow beyond `limit` bytes. Wanted before [`RowsEvent::reader`] when [`Table::has_compressed_columns`].
+    ///
+    /// # Errors
+    /// As [`RowReader::next`]; broken compressed values, and more than `limit` bytes.
+    pub fn expand<'b>(&self, table: &Table, limit: usize, buffer: &'b mut Vec<u8>) -> Result<RowsEvent<'b>>
+    where
+        'a: 'b,
+    {
+        self.reader(table)?;
+        buffer.clear();
+        expand::images(self, &table.plan, limit, buffer)?;
+        Ok(RowsEvent { body: buffer, ..*self })
     }
 
     /// A reader of the rows as `table` has them.

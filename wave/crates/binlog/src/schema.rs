@@ -158,6 +158,12 @@ impl Table {
         let plan = Plan::new(&columns);
         Self { database, name, columns, primary_key, source, hash: hash.0, plan }
     }
+
+    /// Whether rows have to go through [`crate::rows::RowsEvent::expand`] before they are read: MariaDB's COMPRESSED columns.
+    #[must_use]
+    pub fn has_compressed_columns(&self) -> bool {
+        self.plan.has_compressed()
+    }
 }
 
 /// FNV-1a, 64 bits: simple enough to stay the same for ever.

@@ -14,8 +14,8 @@ use crate::temporal::{Date, DateTime, Time, Timestamp};
 const PARTIAL_JSON: u64 = 1;
 
 /// What stands before the values of an image.
-struct Head<'a> {
-    nulls: Bitmap<'a>,
+pub(super) struct Head<'a> {
+    pub(super) nulls: Bitmap<'a>,
     /// Over the JSON columns, of a partial image: which values are diffs.
     diffs: Option<Bitmap<'a>>,
     /// Every column is there.
@@ -23,7 +23,7 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    fn read(plan: &Plan, present: Bitmap<'a>, partial: bool, rest: &mut &'a [u8]) -> Result<Self> {
+    pub(super) fn read(plan: &Plan, present: Bitmap<'a>, partial: bool, rest: &mut &'a [u8]) -> Result<Self> {
         let mut r = Reader::new("row image", rest);
         let mut diffs = None;
         if partial && r.lenenc()? & PARTIAL_JSON != 0 {
@@ -208,7 +208,7 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
     Some(())
 }
 
-fn skip(op: Op, rest: &mut &[u8]) -> Option<()> {
+pub(super) fn skip(op: Op, rest: &mut &[u8]) -> Option<()> {
     let n = match op {
         Op::Int8 | Op::UInt8 | Op::Year | Op::Enum1 => 1,
         Op::Int16 | Op::UInt16 | Op::Enum2 => 2,
@@ -237,7 +237,7 @@ fn skip(op: Op, rest: &mut &[u8]) -> Option<()> {
 
 /// Why the value at the front of `rest` could not be read.
 #[cold]
-fn explain(op: Op, rest: &[u8], index: usize) -> Error {
+pub(super) fn explain(op: Op, rest: &[u8], index: usize) -> Error {
     let mut after = rest;
     if skip(op, &mut after).is_none() {
         return Error::Truncated { what: "value in a row image", need: rest.len() + 1, have: rest.len() };

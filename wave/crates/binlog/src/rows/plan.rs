@@ -98,6 +98,10 @@ impl Plan {
         Self { ops, json_columns }
     }
 
+    pub(crate) fn has_compressed(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Compressed { .. }))
+    }
+
     /// Type code of the first column that cannot be read.
     pub(super) fn unsupported(&self) -> Option<u8> {
         self.ops.iter().find_map(|op| match op {
