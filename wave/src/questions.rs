@@ -166,6 +166,9 @@ fn unknown(message: String) -> Failure {
     Failure::new(FailureKind::Permanent, Cause::Conflict, message)
 }
 
+/// How often a server may fail with an error of its own at the same question; with the pauses, half a minute.
+const ERRORS_OF_SERVER: usize = 10;
+
 const FULL_METADATA: &str =
     "with SET GLOBAL binlog_row_metadata=FULL the log itself describes its tables and none of this is needed";
 
@@ -193,12 +196,17 @@ impl SourceQuestions for ServerQuestions {
                 return Ok(definition);
             }
         }
-        let mut pause = Duration::from_millis(100);
+        let (mut pause, mut errors) = (Duration::from_millis(100), 0);
         let definition = loop {
             match self.read_definition(&mut known, &key, at) {
                 Ok(definition) => break definition,
-                // A server that is away for a while is no reason to stop a table for good.
-                Err(failure) if failure.kind == FailureKind::Transient => {
+                // A server that is away, or fails for a while at what it should be able to do, is no reason to stop a
+                // table for good.
+                Err(failure)
+                    if failure.kind == FailureKind::Transient
+                        || (failure.cause == Cause::Data && errors < ERRORS_OF_SERVER) =>
+                {
+                    errors += usize::from(failure.kind != FailureKind::Transient);
                     tracing::warn!("the definition of {database}.{table} is asked for again: {}", failure.message);
                     drop(known);
                     thread::sleep(pause);

@@ -5,7 +5,7 @@ use kit::{Database, MariaDb, MySql};
 use serde_json::{Value, json};
 
 use crate::replay::apply::{apply, tables};
-use crate::support::{Up, binlake, lines, log_end, read_local, read_raw, topic_of};
+use crate::support::{SOON, Up, binlake, lines, log_end, read_local, read_raw, topic_of};
 
 const MINIMAL: &str = "--binlog-row-metadata=MINIMAL";
 
@@ -309,4 +309,23 @@ fn a_change_that_is_not_in_the_log_is_read_again() {
     up.stop();
     let rows = rows_of(&read_local(dir.path(), &topic_of(mysql.port())), "t");
     assert_eq!(rows, [json!({"id": 1, "a": 1}), json!({"id": 2, "a": 2, "b": "two"})]);
+}
+
+#[test]
+fn a_server_that_fails_for_a_while_is_asked_again() {
+    let mariadb = MariaDb::with("10.11", &["--binlog-row-metadata=NO_LOG"]).unwrap();
+    mariadb.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY)").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let args = args(&mariadb, &dir);
+    let mut up = start(&args);
+    // INFORMATION_SCHEMA needs temporary tables there.
+    let (tmp, away) = (mariadb.dir().join("tmp"), mariadb.dir().join("away"));
+    std::fs::rename(&tmp, &away).unwrap();
+    mariadb.sql("INSERT INTO it.t VALUES (1)").unwrap();
+    up.process.wait_stderr(SOON, |said| said.contains("it.t is asked for again")).unwrap();
+    std::fs::rename(&away, &tmp).unwrap();
+    up.wait_settled(&mariadb);
+    assert_no_quarantine(&up);
+    up.stop();
+    assert_eq!(rows_of(&read_local(dir.path(), &topic_of(mariadb.port())), "t"), [json!({"id": 1})]);
 }
