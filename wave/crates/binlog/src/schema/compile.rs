@@ -13,17 +13,21 @@ impl Table {
     /// The table that the rows after `map` belong to. Names come from the log when it has them
     /// (`binlog_row_metadata=FULL`), else from `definition`, else they are `@1`, `@2`, ….
     ///
+    /// The first servers with that setting (MySQL 8.0.12 is one) log labels of ENUM and SET without their character set. Such
+    /// a table needs the definition as well: without it its source is [`SchemaSource::Unnamed`] and the labels are unknown.
+    ///
     /// # Errors
-    /// Malformed metadata; [`Error::DefinitionMismatch`] when number, types, signs or character sets of the definition
-    /// are not those of the log. A definition is not looked at when the log has the names.
+    /// Malformed metadata; [`Error::DefinitionMismatch`] when number, types, names, signs or character sets of the
+    /// definition are not those of the log. A definition is not looked at when the log has all.
     pub fn compile(map: &TableMap<'_>, definition: Option<&TableDefinition>) -> Result<Self> {
         let types = map.column_types()?;
         let optional = map.optional()?;
         let mut columns = from_log(map, &types, &optional)?;
-        let source = if optional.names.is_some() {
+        let has_labels = optional.enum_labels.is_some() || optional.set_labels.is_some();
+        let source = if optional.names.is_some() && (optional.label_collations.is_some() || !has_labels) {
             SchemaSource::Log
         } else if let Some(definition) = definition {
-            let known = Known { unsigned: optional.unsigned.is_some() };
+            let known = Known { unsigned: optional.unsigned.is_some(), names: optional.names.is_some() };
             apply(&mut columns, definition, &known)
                 .map_err(|detail| Error::DefinitionMismatch { table: table_name(map), detail })?;
             SchemaSource::Definition
@@ -50,6 +54,7 @@ fn table_name(map: &TableMap<'_>) -> String {
 /// Which attributes the log told, where the column alone does not show it.
 struct Known {
     unsigned: bool,
+    names: bool,
 }
 
 /// The kinds of columns over which the lists of the optional metadata go, counted so far.
@@ -117,7 +122,7 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
                 } else {
                     optional.set_labels.as_ref().and_then(|all| all.get(next(&mut at.sets)))
                 };
-                if let Some(labels) = labels {
+                if let Some(labels) = labels.filter(|_| optional.label_collations.is_some()) {
                     column.labels = labels.iter().map(|l| column.charset.decode_to_string(l)).collect::<Result<_>>()?;
                 }
             }
@@ -197,6 +202,9 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
     let sql = SqlType::parse(&defined.column_type);
     let charset = definition::charset(defined);
     let differs = |what: &str| Err(format!("{what} of column `{}` ({})", defined.name, defined.column_type));
+    if known.names && column.name != defined.name {
+        return differs("name");
+    }
     if !definition::fits(column.ty, &sql, charset) {
         return differs(&format!("type {:?}", column.ty));
     }
@@ -231,4 +239,36 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
 fn is_number(ty: ColumnType) -> bool {
     use ColumnType as C;
     matches!(ty, C::Tiny | C::Short | C::Int24 | C::Long | C::LongLong | C::Float | C::Double | C::Decimal { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_without_character_set_need_the_definition() {
+        let body = [
+            1, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 254, 2, 247, 1, 1, // ENUM that may be NULL
+            4, 2, 1, b'e', 6, 4, 1, 2, 0xd6, 0xd0, // name, and a label in gbk
+        ];
+        let map = TableMap::parse(&body, 6, false).unwrap();
+        let unlabeled = Table::compile(&map, None).unwrap();
+        assert_eq!((unlabeled.source, unlabeled.columns[0].labels.len()), (SchemaSource::Unnamed, 0));
+        assert_eq!(unlabeled.columns[0].name, "e");
+        let definition = |name: &str| TableDefinition {
+            database: "d".into(),
+            name: "t".into(),
+            columns: vec![ColumnDefinition {
+                name: name.into(),
+                column_type: "enum('中')".into(),
+                nullable: true,
+                charset: Some("gbk".into()),
+                key_part: None,
+                extra: String::new(),
+            }],
+        };
+        let table = Table::compile(&map, Some(&definition("e"))).unwrap();
+        assert_eq!((table.source, &*table.columns[0].labels), (SchemaSource::Definition, &["中".to_owned()][..]));
+        assert!(matches!(Table::compile(&map, Some(&definition("x"))), Err(Error::DefinitionMismatch { .. })));
+    }
 }
