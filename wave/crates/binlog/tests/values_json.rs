@@ -170,6 +170,26 @@ fn lengths_beyond_the_document_take_no_memory() {
     }
 }
 
+#[test]
+fn keys_in_the_wrong_order_take_no_long_time() {
+    const KEYS: u32 = 200_000;
+    // A large object: offset and length per key, type and value per member (all null), the keys.
+    let head = 8 + KEYS * (6 + 5);
+    let mut document = vec![0x01];
+    document.extend([KEYS, head + KEYS * 6].iter().flat_map(|n| n.to_le_bytes()));
+    for n in 0..KEYS {
+        document.extend((head + n * 6).to_le_bytes());
+        document.extend(6u16.to_le_bytes());
+    }
+    document.extend((0..KEYS).flat_map(|_| [0x04, 0, 0, 0, 0]));
+    document.extend((0..KEYS).rev().flat_map(|n| format!("{n:06}").into_bytes()));
+    let began = std::time::Instant::now();
+    let mut out = Vec::new();
+    apply_diff(&document, &[2, 8, b'$', b'.', b'0', b'0', b'0', b'0', b'0', b'7'], &mut out).unwrap();
+    assert!(out.starts_with(br#"{"000000": null, "000001": null"#) && !out.windows(8).any(|w| w == br#""000007""#));
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
 /// Counts what it sees; proves that a visitor gets typed values, not text.
 #[derive(Default)]
 struct Kinds(Vec<&'static str>);

@@ -110,7 +110,7 @@ fn apply<'a>(root: &mut Node<'a>, diff: Diff<'a>) -> Result<()> {
     let parent = seek(root, parents).ok_or_else(does_not_fit)?;
     let done = match (parent, last, diff.operation) {
         (Node::Object(object), Leg::Member(key), Operation::Insert) => object.insert(key.clone(), value),
-        (Node::Object(object), Leg::Member(key), _) => object.remove(key),
+        (Node::Object(object), Leg::Member(key), _) => object.remove(key.clone()),
         (Node::Array(values), Leg::Cell(cell), Operation::Insert) => {
             values.insert(cell.clamped(values.len()), value);
             true
@@ -129,7 +129,7 @@ fn apply<'a>(root: &mut Node<'a>, diff: Diff<'a>) -> Result<()> {
 
 fn seek<'n, 'a>(root: &'n mut Node<'a>, legs: &[Leg<'a>]) -> Option<&'n mut Node<'a>> {
     legs.iter().try_fold(root, |node, leg| match (node, leg) {
-        (Node::Object(object), Leg::Member(key)) => object.get_mut(key),
+        (Node::Object(object), Leg::Member(key)) => object.get_mut(key.clone()),
         (Node::Array(values), Leg::Cell(cell)) => {
             let at = cell.index(values.len())?;
             values.get_mut(at)

@@ -1,6 +1,8 @@
 //! A document that can be changed: what partial updates are applied to.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::binary::{Opaque, Visitor, walk};
 use crate::error::{Error, Result};
@@ -19,34 +21,40 @@ pub(super) enum Node<'a> {
     Object(Object<'a>),
 }
 
-/// Members in the server's order: shorter keys first, equally long ones by their bytes.
+/// Members in the server's order. A tree, so that a document with very many members in another order takes no long time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Node<'a>)>);
+pub(super) struct Object<'a>(BTreeMap<Key<'a>, Node<'a>>);
+
+/// Shorter keys first, equally long ones by their bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key<'a>(Cow<'a, str>);
+
+impl Ord for Key<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0.len(), self.0.as_bytes()).cmp(&(other.0.len(), other.0.as_bytes()))
+    }
+}
+
+impl PartialOrd for Key<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl<'a> Object<'a> {
-    /// Where `key` is, or else where it belongs.
-    fn search(&self, key: &str) -> std::result::Result<usize, usize> {
-        self.0.binary_search_by(|(other, _)| (other.len(), other.as_bytes()).cmp(&(key.len(), key.as_bytes())))
-    }
-
-    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node<'a>> {
-        let at = self.search(key).ok()?;
-        self.0.get_mut(at).map(|(_, value)| value)
+    pub(super) fn get_mut(&mut self, key: Cow<'a, str>) -> Option<&mut Node<'a>> {
+        self.0.get_mut(&Key(key))
     }
 
     /// False, and nothing changed, when the key is there already.
     pub(super) fn insert(&mut self, key: Cow<'a, str>, value: Node<'a>) -> bool {
-        let Err(at) = self.search(&key) else { return false };
-        self.0.insert(at, (key, value));
+        let Entry::Vacant(place) = self.0.entry(Key(key)) else { return false };
+        place.insert(value);
         true
     }
 
-    pub(super) fn remove(&mut self, key: &str) -> bool {
-        let found = self.search(key);
-        if let Ok(at) = found {
-            self.0.remove(at);
-        }
-        found.is_ok()
+    pub(super) fn remove(&mut self, key: Cow<'a, str>) -> bool {
+        self.0.remove(&Key(key)).is_some()
     }
 }
 
@@ -73,7 +81,7 @@ impl<'a> Node<'a> {
             }
             Self::Object(Object(members)) => {
                 visitor.begin_object(members.len())?;
-                for (key, value) in members {
+                for (Key(key), value) in members {
                     visitor.key(key)?;
                     value.visit(visitor)?;
                 }
@@ -100,7 +108,6 @@ impl<'a> Builder<'a> {
             None => self.root = value,
             Some(Open { container: Node::Object(object), key }) => {
                 let key = std::mem::take(key);
-                // Stored in order, so this appends; searching is for documents that are not.
                 if !object.insert(key, value) {
                     return Err(Error::Malformed {
                         what: "JSON value",
