@@ -14,7 +14,9 @@ impl Table {
     /// (`binlog_row_metadata=FULL`), else from `definition`, else they are `@1`, `@2`, ….
     ///
     /// The first servers with that setting (MySQL 8.0.12 is one) log labels of ENUM and SET without their character set. Such
-    /// a table needs the definition as well: without it its source is [`SchemaSource::Unnamed`] and the labels are unknown.
+    /// a table needs the definition as well: without it its source is [`SchemaSource::Unnamed`] and the labels are unknown. So
+    /// does a table of MariaDB with times in the form of before 10.1.2 (`mysql56_temporal_format=OFF`), whose fractional
+    /// digits are in its definition only; with such digits it is refused.
     ///
     /// # Errors
     /// Malformed metadata; [`Error::DefinitionMismatch`] when number, types, names, signs or character sets of the
@@ -24,7 +26,8 @@ impl Table {
         let optional = map.optional()?;
         let mut columns = from_log(map, &types, &optional)?;
         let has_labels = optional.enum_labels.is_some() || optional.set_labels.is_some();
-        let source = if optional.names.is_some() && (optional.label_collations.is_some() || !has_labels) {
+        let labels_are_known = optional.label_collations.is_some() || !has_labels;
+        let source = if optional.names.is_some() && labels_are_known && !may_have_fractions(map, &types) {
             SchemaSource::Log
         } else if let Some(definition) = definition {
             let known = Known { unsigned: optional.unsigned.is_some(), names: optional.names.is_some() };
@@ -41,6 +44,12 @@ impl Table {
         }
         Ok(Self::new(lossy(map.database), lossy(map.table), columns, source))
     }
+}
+
+/// MariaDB 5.3 gave the old types longer values with fractions of seconds, which the log does not tell.
+fn may_have_fractions(map: &TableMap<'_>, types: &[ColumnType]) -> bool {
+    use ColumnType as C;
+    map.is_mariadb() && types.iter().any(|ty| matches!(ty, C::TimeOld | C::DateTimeOld | C::TimestampOld))
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -244,6 +253,32 @@ fn is_number(ty: ColumnType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_times_of_mariadb_need_the_definition() {
+        let body = [
+            1, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 11, 0, 1, // TIME in the old form that may be NULL
+            4, 2, 1, b't', // name
+        ];
+        let definition = |column_type: &str| TableDefinition {
+            database: "d".into(),
+            name: "t".into(),
+            columns: vec![ColumnDefinition {
+                name: "t".into(),
+                column_type: column_type.into(),
+                nullable: true,
+                charset: None,
+                key_part: None,
+                extra: String::new(),
+            }],
+        };
+        let mysql = TableMap::parse(&body, 6, false).unwrap();
+        assert_eq!(Table::compile(&mysql, None).unwrap().source, SchemaSource::Log);
+        let mariadb = TableMap::parse(&body, 6, true).unwrap();
+        assert_eq!(Table::compile(&mariadb, None).unwrap().source, SchemaSource::Unnamed);
+        assert_eq!(Table::compile(&mariadb, Some(&definition("time"))).unwrap().source, SchemaSource::Definition);
+        assert!(Table::compile(&mariadb, Some(&definition("time(3)"))).is_err());
+    }
 
     #[test]
     fn labels_without_character_set_need_the_definition() {
