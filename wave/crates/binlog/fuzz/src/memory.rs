@@ -1,4 +1,5 @@
-//! An allocator that counts, so that a target can hold the decoder to its bounds.
+//! An allocator that counts, so that a target can hold the code under test to its bounds; the targets of the client protocol
+//! take this file by its path.
 //!
 //! A target that wants it says `#[global_allocator] static HEAP: Counting = Counting;`. Memory that C code takes (zstd's
 //! window) is not seen here; the limit on the process holds for that.

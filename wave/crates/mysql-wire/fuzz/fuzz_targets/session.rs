@@ -5,6 +5,8 @@
 //! of the reads; what is done once login is through.
 #![no_main]
 
+// Two workspaces, one allocator.
+#[path = "../../../binlog/fuzz/src/memory.rs"]
 mod memory;
 
 use std::sync::Arc;
