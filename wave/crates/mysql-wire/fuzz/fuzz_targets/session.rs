@@ -82,7 +82,7 @@ impl Peer {
     fn on_progress(&mut self, progress: Progress) {
         match progress {
             Progress::Ready(info) => {
-                let done = if self.wish % 4 == 0 {
+                let done = if self.wish.is_multiple_of(4) {
                     self.session.query("SELECT 1")
                 } else {
                     let from = match (self.wish % 4, info.flavor) {
