@@ -4,7 +4,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use coord::{CoordError, Coordination, Fence, SourceId, Write};
+use coord::{
+    CoordError, Coordination, Fence, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, SourceId, Write,
+};
 use pipeline::checkpoint::{Checkpoint, Stopped};
 use pipeline::io::{Cause, Failure, FailureKind, Input, Ownership};
 
@@ -67,17 +69,44 @@ fn answer(backend: &mut dyn Coordination, source: &SourceId, owner: &str, reques
             }
         }
         Request::Write { epoch, incarnation, checkpoint, park, quarantine } => {
-            let mut batch = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
-            batch.extend(park.into_iter().map(|(feed, stopped)| put("parked", &feed, &stopped)));
-            batch.extend(quarantine.into_iter().map(|(table, stopped)| put("quarantine", &table, &stopped)));
+            let parked = park.iter().map(|(feed, stopped)| put("parked", feed, stopped));
+            let stops = parked.chain(quarantine.iter().map(|(table, stopped)| put("quarantine", table, stopped)));
             let fence = Fence { source: source.clone(), epoch };
-            match backend.write(&fence, &batch) {
+            let last = [Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
+            match write(backend, &fence, stops, last) {
                 Ok(()) => Input::CheckpointWritten,
                 // Batches are idempotent: what may or may not be stored is written again with the next one.
                 Err(e) => Input::CheckpointFailed(failure(e)),
             }
         }
     }
+}
+
+/// Writes a checkpoint with the stops that it passes. More than one batch takes are written ahead of it: a stop whose
+/// checkpoint never follows is found again when its position is read again.
+fn write(
+    backend: &mut dyn Coordination,
+    fence: &Fence,
+    stops: impl Iterator<Item = Write>,
+    last: [Write; 2],
+) -> Result<(), CoordError> {
+    let size = |w: &Write| match w {
+        Write::Put { name, bytes } => name.len() + bytes.len(),
+        _ => 0,
+    };
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for stop in stops {
+        if batch.len() + last.len() >= MAX_BATCH_ENTRIES
+            || bytes + size(&stop) > (MAX_BATCH_BYTES - MAX_CHECKPOINT_BYTES) / 2
+        {
+            backend.write(fence, &std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+        bytes += size(&stop);
+        batch.push(stop);
+    }
+    batch.extend(last);
+    backend.write(fence, &batch)
 }
 
 fn put(kind: &str, name: &str, stopped: &Stopped) -> Write {
@@ -116,4 +145,44 @@ fn failure(error: CoordError) -> Failure {
         CoordError::TooLarge { .. } | CoordError::Invalid(_) => (FailureKind::Permanent, Cause::Internal),
     };
     Failure::new(kind, cause, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_stops_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = coord::DataDir::lock(folder.path()).unwrap();
+        let mut backend = coord::file::FileCoordination::open(&data).unwrap();
+        let source = SourceId::new("s").unwrap();
+        let taken = backend.take(&source, "a", 1).unwrap();
+        let checkpoint = Checkpoint {
+            position: binlog::position::Position::default(),
+            seq: 9,
+            server_uuid: String::new(),
+            commit_us: 0,
+            open_xa: Vec::new(),
+        };
+        let stopped = Stopped {
+            file: "binlog.000001".into(),
+            pos: 4,
+            gtid_set: String::new(),
+            seq: 9,
+            reason: "r".repeat(5_000),
+        };
+        let request = Request::Write {
+            epoch: taken.epoch,
+            incarnation: taken.incarnation,
+            checkpoint: Box::new(checkpoint),
+            park: vec![("feed".to_string(), stopped.clone())],
+            quarantine: (0..200).map(|i| (format!("db.t{i}"), stopped.clone())).collect(),
+        };
+        let answered = answer(&mut backend, &source, "a", request);
+        assert!(matches!(answered, Input::CheckpointWritten), "{answered:?}");
+        let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };
+        assert!(ownership.checkpoint.is_some());
+        assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (1, 200));
+    }
 }

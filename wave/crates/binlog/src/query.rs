@@ -17,8 +17,11 @@ pub enum QueryKind<'a> {
     RollbackToSavepoint,
     Xa(XaStatement<'a>),
     Ddl(Ddl),
-    /// A change in statement format: INSERT, UPDATE, DELETE, REPLACE, LOAD.
+    /// A change in statement format: INSERT, UPDATE, DELETE, REPLACE, LOAD; or a statement that is logged only because
+    /// it may have changed a table: WITH, SELECT and DO (of a stored function), CALL, MariaDB's SET STATEMENT.
     Dml,
+    /// No statement, only a comment: what MariaDB puts in place of an event that its reader does not know.
+    Nothing,
     Other,
 }
 
@@ -109,8 +112,12 @@ pub struct TableName {
 /// Classifies the text of a QUERY event.
 #[must_use]
 pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
-    let mut lexer = Lexer::new(sql);
-    let Token::Word(first) = lexer.next() else { return QueryKind::Other };
+    let mut lexer = Lexer::new(after_set_statement(sql));
+    let first = match lexer.next() {
+        Token::Word(first) => first,
+        Token::End => return QueryKind::Nothing,
+        _ => return QueryKind::Other,
+    };
     match first.to_ascii_uppercase().as_slice() {
         b"BEGIN" => QueryKind::Begin,
         b"START" if lexer.word("TRANSACTION") => QueryKind::Begin,
@@ -129,8 +136,26 @@ pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
             let _ = lexer.word("TABLE");
             QueryKind::Ddl(Ddl::tables(Verb::TruncateTable, lexer.name().into_iter().collect()))
         }
-        b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" => QueryKind::Dml,
+        b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" | b"WITH" | b"SELECT" | b"DO" | b"CALL" => {
+            QueryKind::Dml
+        }
         _ => QueryKind::Other,
+    }
+}
+
+/// The statement behind MariaDB's `SET STATEMENT variable = value, … FOR`.
+fn after_set_statement(mut sql: &[u8]) -> &[u8] {
+    loop {
+        let mut lexer = Lexer::new(sql);
+        if !(lexer.word("SET") && lexer.word("STATEMENT")) {
+            return sql;
+        }
+        while !lexer.word("FOR") {
+            if matches!(lexer.next(), Token::End) {
+                return sql;
+            }
+        }
+        sql = lexer.rest();
     }
 }
 

@@ -373,10 +373,10 @@ impl Instance {
         self.quarantined.clear();
         self.unreadable.clear();
         for (name, stopped) in ownership.quarantined {
-            if let Some((database, table)) = name.split_once('.')
+            if let Some(table) = table_of(&name)
                 && stopped.seq < self.frontier.seq
             {
-                self.quarantined.insert((database.to_string(), table.to_string()), stopped);
+                self.quarantined.insert(table, stopped);
             }
         }
         self.to_quarantine.clear();
@@ -499,7 +499,11 @@ impl Instance {
                 self.connect_failures = self.connect_failures.saturating_add(1);
                 // The part of a transaction that was read is forgotten: all of it has to come again.
                 self.read.file_pos.clone_from(&self.boundary);
-                let resume = Start { position: self.read.clone(), skip: self.skip.clone() };
+                let mut resume = Start { position: self.read.clone(), skip: self.skip.clone() };
+                if self.skip.is_some() && self.has_checkpoint {
+                    // Still before the frontier, on the way to prepared XA transactions: a GTID would jump over them.
+                    resume.position.gtids = binlog::gtid::GtidSet::default();
+                }
                 self.reset_reading();
                 out.command(Command::Connect { from: resume, after });
             }
@@ -577,6 +581,8 @@ impl Instance {
     fn drop_unsettled(&mut self, out: &mut Output) {
         out.clear_sends();
         self.reset_reading();
+        // The next epoch may begin before a change of a definition that was read behind it.
+        self.definitions.clear();
         self.prepared.clear();
         self.publishing = None;
         self.ledger.clear();
@@ -693,7 +699,7 @@ impl Instance {
         let mut stopped = self.frontier.stopped(reason);
         stopped.seq = complete;
         self.quarantined.insert(key, stopped.clone());
-        self.to_quarantine.push((name.clone(), stopped));
+        self.to_quarantine.push((entry_name(database, table), stopped));
         self.dirty = true;
         self.incident(
             IncidentCode::TableQuarantined,
@@ -882,5 +888,56 @@ impl Instance {
     /// Names of the tables whose rows are not published, with the reasons.
     pub fn quarantined_tables(&self) -> impl ExactSizeIterator<Item = (String, &Stopped)> {
         self.quarantined.iter().map(|((d, t), stopped)| (format!("{d}.{t}"), stopped))
+    }
+}
+
+/// Name of a table's stored entry: database and table, in which a dot, a slash, a percent sign and what cannot be seen
+/// stand as `%` and their code.
+fn entry_name(database: &str, table: &str) -> String {
+    let mut out = String::new();
+    for (i, part) in [database, table].into_iter().enumerate() {
+        if i > 0 {
+            out.push('.');
+        }
+        for c in part.chars() {
+            if matches!(c, '.' | '/' | '%') || c.is_control() {
+                out.push_str(&format!("%{:02X}", u32::from(c)));
+            } else {
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+/// The table of [`entry_name`]; None for what it does not write.
+fn table_of(name: &str) -> Option<(String, String)> {
+    let (database, table) = name.split_once('.')?;
+    let part = |text: &str| {
+        let mut pieces = text.split('%');
+        let mut out = pieces.next()?.to_string();
+        for piece in pieces {
+            let (code, rest) = piece.split_at_checked(2)?;
+            out.push(char::from(u8::from_str_radix(code, 16).ok()?));
+            out.push_str(rest);
+        }
+        Some(out)
+    };
+    Some((part(database)?, part(table)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_name_one_table() {
+        for (database, table) in [("shop", "orders"), ("a.b", "c"), ("a", "b.c"), ("50%", "x/y\n"), ("ä", "ü%2E")] {
+            let name = entry_name(database, table);
+            assert_eq!(table_of(&name), Some((database.to_string(), table.to_string())), "{name}");
+            assert!(!name.contains(['/', '\n']), "{name}");
+        }
+        assert_eq!(table_of("a%"), None);
+        assert_eq!(table_of("a.b%zz"), None);
     }
 }

@@ -104,7 +104,7 @@ impl Instance {
         }
     }
 
-    /// Publishes one item; false when the transaction is done.
+    /// Publishes one item; false when the transaction is done, or the epoch has ended.
     fn publish_item(&mut self, p: &mut Publishing, now: Now, out: &mut Output) -> bool {
         let Some(item) = p.items.get(p.next).cloned() else {
             self.ledger.close(p.slot);
@@ -126,18 +126,28 @@ impl Instance {
             }
             Item::Rows { route, at, len, op, event, place } => {
                 let held = HeldRows { at, len, op, event, place };
-                self.publish_rows(p, &route, &held, now, out);
+                if !self.publish_rows(p, &route, &held, now, out) {
+                    return false;
+                }
             }
         }
         p.next += 1;
         true
     }
 
-    fn publish_rows(&mut self, p: &mut Publishing, route: &Arc<Route>, rows: &HeldRows, now: Now, out: &mut Output) {
+    /// False if the epoch has ended: nothing of it may follow.
+    fn publish_rows(
+        &mut self,
+        p: &mut Publishing,
+        route: &Arc<Route>,
+        rows: &HeldRows,
+        now: Now,
+        out: &mut Output,
+    ) -> bool {
         let table = &route.table;
         let key = (table.database.clone(), table.name.clone());
         if self.quarantined.contains_key(&key) {
-            return;
+            return true;
         }
         let mut table_row = p.table_rows.get(&key).copied().unwrap_or(0);
         // The reader is taken out so that the event's bytes and the rest of the transaction can be used side by side.
@@ -146,7 +156,7 @@ impl Instance {
             Err(e) => {
                 p.held = held;
                 self.end_epoch(format!("spilled rows cannot be read back: {e}"), now, out);
-                return;
+                return false;
             }
             Ok(raw) => self.encode_event(p, route, raw, rows, &mut table_row, now, out),
         };
@@ -155,6 +165,7 @@ impl Instance {
             self.quarantine(&key.0, &key.1, p.txn.seq.saturating_sub(1), &reason, out);
         }
         p.table_rows.insert(key, table_row);
+        true
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -306,13 +317,21 @@ impl Instance {
             let from = hash(key_cells, &mut scratch.hash);
             let split = member.split_key && view.op == Op::Update && key_changed(view);
             let last = progress.end_of_event && progress.last_item.get(feed).copied().flatten() == Some(progress.next);
-            let halves: [Option<(RowView<'_>, u64)>; 2] = if split {
-                let to = hash(view.after, &mut scratch.hash);
-                let delete = RowView { op: Op::Delete, after: &[], part: 0, ..*view };
-                let insert = RowView { op: Op::Insert, before: &[], part: 1, ..*view };
-                [Some((delete, from)), Some((insert, to))]
-            } else {
+            let filled = if split { filled(view) } else { Vec::new() };
+            let halves: [Option<(RowView<'_>, u64)>; 2] = if !split {
                 [Some((*view, from)), None]
+            } else if filled.contains(&Cell::Absent) {
+                // The log does not hold the whole row (row image MINIMAL or NOBLOB): an insert would claim that it
+                // does. Both partitions get the update itself.
+                let to = hash(&filled, &mut scratch.hash);
+                let again = RowView { part: 1, ..*view };
+                let elsewhere = partition_of(from, partitions) != partition_of(to, partitions);
+                [Some((*view, from)), elsewhere.then_some((again, to))]
+            } else {
+                let to = hash(&filled, &mut scratch.hash);
+                let delete = RowView { op: Op::Delete, after: &[], part: 0, ..*view };
+                let insert = RowView { op: Op::Insert, before: &[], after: &filled, part: 1, ..*view };
+                [Some((delete, from)), Some((insert, to))]
             };
             let count = halves.iter().flatten().count();
             for (i, (half, hash)) in halves.into_iter().flatten().enumerate() {
@@ -580,6 +599,15 @@ fn drop_newline(value: &mut Vec<u8>) {
     if value.last() == Some(&b'\n') {
         value.pop();
     }
+}
+
+/// The row after an update: what its image leaves out stays as it was before.
+fn filled<'a>(view: &RowView<'a>) -> Vec<Cell<'a>> {
+    let pair = |(i, after): (usize, &Cell<'a>)| match view.before.get(i) {
+        Some(before) if *after == Cell::Absent => *before,
+        _ => *after,
+    };
+    view.after.iter().enumerate().map(pair).collect()
 }
 
 /// Whether an update changes its primary key. A key column that is absent from the after image did not change.

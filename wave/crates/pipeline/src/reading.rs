@@ -204,6 +204,7 @@ impl Instance {
             }
             Event::Query(q) => return self.on_query(header, q, out),
             Event::TableMap(map) => return self.on_table_map(map, now, out),
+            Event::Rows(rows) if rows.is_dummy() => {}
             Event::Rows(rows) => return self.on_rows(header, (rows.table_id, rows.kind), raw, inner, now, out),
             Event::CompressedRows(rows) => {
                 return self.on_rows(header, (rows.table_id(), rows.kind()), raw, inner, now, out);
@@ -215,6 +216,8 @@ impl Instance {
                     Err(e) => self.halt_permanent(format!("compressed statement: {e}"), now, out),
                 };
             }
+            // LOAD DATA in statement format; it stands within a transaction.
+            Event::ExecuteLoadQuery(load) => self.statement_format(&load.query, out),
             Event::Xid(xid) => return self.commit(header, Some(*xid), XaChange::None, out),
             Event::XaPrepare(x) => {
                 let xid = x.xid.to_sql();
@@ -335,8 +338,13 @@ impl Instance {
                     return self.commit(header, None, XaChange::None, out);
                 }
             }
-            QueryKind::Other => {
-                if !open.begun {
+            kind @ (QueryKind::Nothing | QueryKind::Other) => {
+                let ends = !open.begun;
+                // Within a transaction the server logs no statement that changes no table.
+                if open.begun && kind == QueryKind::Other {
+                    self.statement_format(q, out);
+                }
+                if ends {
                     return self.commit(header, None, XaChange::None, out);
                 }
             }

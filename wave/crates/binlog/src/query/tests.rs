@@ -28,8 +28,8 @@ fn transactions() {
         ("/*!40000 REPLACE INTO t VALUES (1) */", QueryKind::Dml),
         ("--1", QueryKind::Other),
         ("GRANT ALL ON *.* TO x", QueryKind::Other),
-        ("", QueryKind::Other),
-        ("/* never closed", QueryKind::Other),
+        ("", QueryKind::Nothing),
+        ("/* never closed", QueryKind::Nothing),
     ] {
         assert_eq!(classify_query(sql.as_bytes()), want, "{sql}");
     }
@@ -73,6 +73,7 @@ fn tables_of_ddl() {
         ("DROP INDEX `i` ON t", Verb::DropIndex, "t"),
         ("DROP SCHEMA x", Verb::DropDatabase, "/x"),
         ("RENAME TABLE a TO b, s.c TO s.d", Verb::RenameTable, "a b s.c s.d"),
+        ("SET STATEMENT lock_wait_timeout=3, sql_mode='x FOR y' FOR ALTER TABLE t ADD c INT", Verb::AlterTable, "t"),
         ("TRUNCATE t", Verb::TruncateTable, "t"),
         ("TRUNCATE TABLE s.t", Verb::TruncateTable, "s.t"),
         ("ALTER USER x IDENTIFIED BY 'y'", Verb::Other, ""),
@@ -94,4 +95,24 @@ proptest::proptest! {
     fn any_sql_like_text_ends(text in "(ALTER TABLE|RENAME|/\\*|\\*/|'|`|\"|--|#|,|\\.|TO| |\\\\|x){0,40}") {
         let _ = classify_query(text.as_bytes());
     }
+}
+
+#[test]
+fn statements_that_may_have_changed_rows() {
+    for sql in [
+        "INSERT INTO t VALUES (1)",
+        "LOAD DATA INFILE 'x' INTO TABLE t",
+        "WITH c AS (SELECT 1) DELETE FROM t USING t, c",
+        "SELECT f()",
+        "DO f()",
+        "/* hint */ CALL p()",
+        "SET STATEMENT max_statement_time=1 FOR INSERT INTO t VALUES (1)",
+    ] {
+        assert_eq!(classify_query(sql.as_bytes()), QueryKind::Dml, "{sql}");
+    }
+    for sql in ["", " ", "# Dummy event replacing event type 163 that slave cannot handle.", "/* nothing */"] {
+        assert_eq!(classify_query(sql.as_bytes()), QueryKind::Nothing, "{sql}");
+    }
+    assert_eq!(classify_query(b"SET STATEMENT max_statement_time=1"), QueryKind::Other);
+    assert_eq!(classify_query(b"FLUSH PRIVILEGES"), QueryKind::Other);
 }
