@@ -1,0 +1,58 @@
+//! What drivers, status and metrics may see of an instance.
+
+use super::*;
+
+impl Instance {
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    #[must_use]
+    pub fn feed_name(&self, feed: usize) -> Option<&str> {
+        self.config.feeds.get(feed).map(|f| f.name.as_str())
+    }
+
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Everything up to here is settled.
+    #[must_use]
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// Everything up to here is read.
+    #[must_use]
+    pub fn read_position(&self) -> &Position {
+        &self.read
+    }
+
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Commit time of the last transaction read, microseconds since the Unix epoch; 0 before the first.
+    #[must_use]
+    pub fn last_event_us(&self) -> u64 {
+        self.last_event_us
+    }
+
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.ledger.in_flight_bytes()
+    }
+
+    /// Names of parked feeds with the reasons.
+    pub fn parked(&self) -> impl Iterator<Item = (&str, &Stopped)> {
+        self.config.feeds.iter().zip(&self.feeds).filter_map(|(c, f)| f.parked.as_ref().map(|s| (c.name.as_str(), s)))
+    }
+
+    /// Names of the tables whose rows are not published, with the reasons.
+    pub fn quarantined_tables(&self) -> impl ExactSizeIterator<Item = (String, &Stopped)> {
+        self.quarantined.iter().map(|((d, t), stopped)| (format!("{d}.{t}"), stopped))
+    }
+}
