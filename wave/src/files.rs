@@ -131,6 +131,10 @@ impl Open {
                     let (at, kind) = (self.splitter.offset(), self.splitter.pending_type());
                     return Err(broken(&self.path, at, kind, &what, Cause::Data));
                 }
+                if self.checksum.is_none() {
+                    let what = "the file holds no event: it is empty, or only its beginning was copied";
+                    return Err(broken(&self.path, self.splitter.offset(), None, what, Cause::Data));
+                }
                 break;
             }
             self.splitter.push(self.chunk.get(..n).unwrap_or_default());
@@ -183,6 +187,10 @@ fn verify(event: &[u8], alg: &mut Option<ChecksumAlg>) -> Result<(), binlog::Err
     if kind == EventType::FORMAT_DESCRIPTION {
         *alg = Some(FormatDescription::parse(event)?.checksum);
         return Ok(());
+    }
+    if kind == EventType::MARIA_START_ENCRYPTION {
+        // MariaDB: all that follows in the file is encrypted.
+        return Err(binlog::Error::Encrypted);
     }
     let alg = alg.ok_or_else(|| binlog::Error::Malformed {
         what: "file",
@@ -267,15 +275,33 @@ mod tests {
             let boundaries = boundaries(log);
             for cut in 1..=log.len() {
                 let result = read(&path, &log[..cut]);
-                if boundaries.contains(&cut) {
+                if cut > 4 && boundaries.contains(&cut) {
                     assert!(result.is_ok(), "{cut}: {result:?}");
                     continue;
                 }
-                let begin = boundaries.iter().rev().find(|b| **b < cut).unwrap();
+                let begin = boundaries.iter().rev().find(|b| **b < cut || cut == 4 && **b == 4).unwrap();
                 let message = result.unwrap_err();
                 assert!(message.contains(&format!("binlog.000007 at offset {begin}")), "{cut}: {message}");
                 assert!(cut < begin + 5 || *begin < 4 || message.contains(" ("), "{cut}: no event type in {message}");
             }
+        }
+    }
+
+    #[test]
+    fn files_without_events_and_encrypted_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("binlog.000007");
+        for bytes in [&b""[..], b"\xfebin"] {
+            assert!(read(&path, bytes).unwrap_err().contains("holds no event"));
+        }
+        let mut mariadb = LOGS[3][..boundaries(LOGS[3])[2]].to_vec();
+        let mut event = vec![0; 40];
+        event[4] = EventType::MARIA_START_ENCRYPTION.0;
+        event[9] = 40;
+        mariadb.extend(event);
+        for bytes in [&mariadb[..], b"\xfdbin and more"] {
+            let message = read(&path, bytes).unwrap_err();
+            assert!(message.contains("encrypted") && message.contains("binlog.000007"), "{message}");
         }
     }
 
