@@ -181,7 +181,7 @@ def kafka(report, tmp):
                     against = {"reference": "our maxwell-json", "references": rates(runs["maxwell-json"], rows),
                                "least_ratio": 2.5}
                 report.add(f"kafka {kind} {form}", "rows/s", rates(results, rows), **against, **more)
-                most = {"maxwell-json": 4, "binlake": 2}[form] if kind == "bulk" else None
+                most = {"maxwell-json": 2.5, "binlake": 0.8}[form] if kind == "bulk" else None
                 report.add(f"kafka {kind} {form}", "CPU-s/M rows", [r["cpu"] / rows * 1e6 for r in results], most=most, **more)
                 report.add(f"kafka {kind} {form}", "MB peak RSS", [r["rss"] for r in results], most=RSS, **more)
 

@@ -18,18 +18,29 @@ Start here:
   binlake check --source mysql://user@host:3306/     is the server fit for it?
   binlake up    --source mysql://user@host:3306/     keep them in topics, go on after a restart";
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 internal, 2 usage, 3 not found, 4 denied, 5 conflict, 6 unavailable, 7 checks or data failed.
+`binlake COMMAND --help` lists the options of a command.";
+
 #[derive(Parser, Debug)]
 #[command(
     name = "binlake",
     version,
     about = "Reads the binary log of MySQL and MariaDB servers once, serves it to many."
 )]
-#[command(before_help = NEWCOMER, disable_help_subcommand = true)]
+#[command(before_help = NEWCOMER, after_help = EXIT_CODES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What to log on stderr: error, warn, info, debug, trace, or per module.
-    #[arg(long, global = true, env = "BINLAKE_LOG", value_name = "LEVEL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "BINLAKE_LOG",
+        value_name = "LEVEL",
+        hide_env_values = true,
+        help_heading = "Logging"
+    )]
     log: Option<String>,
 }
 
@@ -123,7 +134,7 @@ Exit code 0: nothing fatal; 7: something is; 4 and 6: the server could not be lo
 struct CheckArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Tables that will be read: globs or /regex/ on database.table, `!` excludes
+    /// Tables that will be read: globs or /regex/ on database.table, `!` excludes; default all but the server's own
     #[arg(long, value_name = "PATTERNS", default_value = "", hide_default_value = true)]
     tables: String,
     /// Is this start still there? earliest, gtid:SET, FILE:POS or time:RFC3339
@@ -183,12 +194,13 @@ Examples:
   binlake read --topic db1-3306
   binlake read --from kafka://broker:9092 --topic shop --offset latest")]
 struct ReadArgs {
-    /// local, or kafka://host:port[,host:port…][?librdkafka.property=value&…]
+    /// Where the topic is: local, or kafka://host:port[,host:port…][?librdkafka.property=value&…]
     #[arg(long, value_name = "TARGET", default_value = "local")]
     from: String,
     /// Folder of local topics, as given to `binlake up`
     #[arg(long, value_name = "DIR", default_value = "binlake-data")]
     data_dir: PathBuf,
+    /// The topic, as `binlake up` printed it at its start
     #[arg(long, value_name = "NAME")]
     topic: String,
     /// earliest, latest, or an offset (in every partition)
@@ -197,7 +209,7 @@ struct ReadArgs {
     /// End after this many rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
-    /// End at the end of the topic instead of waiting for more
+    /// End once nothing more has come for two seconds, instead of waiting for more
     #[arg(long)]
     until_end: bool,
     /// Print all messages, also those delivered twice
@@ -340,4 +352,26 @@ fn stop_flag() -> CommandResult<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     wave::signals::on_stop(&flag).map_err(|e| Exit::new(1, format!("signals cannot be handled: {e}")))?;
     Ok(flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn helps_say_what_every_option_is() {
+        let mut cli = Cli::command();
+        cli.build();
+        let first = cli.render_help().to_string();
+        assert!(first.starts_with("Start here:\n  binlake tail"), "{first}");
+        assert!(first.contains("Exit codes:") && first.lines().count() <= 40, "{first}");
+        for command in cli.get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for option in command.get_arguments() {
+                let positional = option.is_positional();
+                assert!(positional || option.get_help().is_some(), "{} {}", command.get_name(), option.get_id());
+            }
+        }
+    }
 }
