@@ -218,7 +218,7 @@ fn a_kafka_topic_that_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     let (url, to, data) = (mysql.url(), format!("kafka://{}", kafka.bootstrap()), dir.path().to_str().unwrap());
     let args = ["--source", &url, "--to", &to, "--topic", "missing", "--data-dir", data];
-    let run = fails(&[&["up", "--listen", "127.0.0.1:0"], &args[..]].concat(), 3, &["missing", "replication"]);
+    fails(&[&["up", "--listen", "127.0.0.1:0"], &args[..]].concat(), 3, &["missing", "replication"]);
     // Somebody makes it: the same command goes on.
     kafka.create_topic("missing", 1, &[]).unwrap_or_else(|_| {
         let topic = ["--create", "--topic", "missing", "--partitions", "1", "--replication-factor", "1"];
