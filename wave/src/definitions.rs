@@ -16,6 +16,7 @@ use binlog::position::FilePos;
 use binlog::query::Renaming;
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{HistoryEntry, SchemaHistory, SourceId};
+use pipeline::table_name;
 use serde::{Deserialize, Serialize};
 
 /// Database and name.
@@ -69,8 +70,7 @@ impl Definitions {
     pub fn load(source: SourceId, mut history: Box<dyn SchemaHistory>) -> Result<Self, coord::CoordError> {
         let mut servers: HashMap<String, HashMap<Key, Timeline>> = HashMap::new();
         for entry in history.load(&source)? {
-            let Some((database, name)) = entry.table.split_once('.') else { continue };
-            let key = (database.to_string(), name.to_string());
+            let Some(key) = table_name::decode(&entry.table) else { continue };
             let (server, definition) = match serde_json::from_slice(&entry.payload) {
                 Ok(Stored::Table { server, columns }) => {
                     let columns = columns.into_iter().map(Into::into).collect();
@@ -173,7 +173,7 @@ impl Definitions {
         timeline.insert(place(at), definition);
         let entry = HistoryEntry {
             source: self.source.clone(),
-            table: format!("{}.{}", key.0, key.1),
+            table: table_name::encode(&key.0, &key.1),
             file_number: at.file_number(),
             offset: at.pos,
             gtids: String::new(),
@@ -232,6 +232,16 @@ mod tests {
         fn load(&mut self, source: &SourceId) -> Result<Vec<HistoryEntry>, CoordError> {
             self.0.lock().unwrap().load(source)
         }
+    }
+
+    #[test]
+    fn names_with_dots_are_found_again() {
+        let history = Kept::default();
+        let dotted = ("a.b".to_string(), "c".to_string());
+        definitions(&history).found(&dotted, &at(100), &table("c", &["x"])).unwrap();
+        let again = definitions(&history);
+        assert!(again.at(&dotted, &at(100)).is_some());
+        assert!(again.at(&("a".into(), "b.c".into()), &at(100)).is_none());
     }
 
     fn key(name: &str) -> Key {

@@ -58,15 +58,21 @@ fn stop_kill_and_server_restart_lose_nothing() {
     second.stop();
 }
 
-#[test]
-fn server_without_gtids_is_cut_in_the_middle_of_transactions() {
-    let mysql = MySql::with("9.7", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
+/// Reads the load's table, which it makes, over a proxy.
+fn read_through_a_proxy(mysql: &MySql) -> (Proxy, tempfile::TempDir, Up) {
     mysql.sql(LOAD_TABLE).unwrap();
     let proxy = Proxy::to(mysql.addr()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
-    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
+    let up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
     up.wait_streaming();
+    (proxy, dir, up)
+}
+
+#[test]
+fn server_without_gtids_is_cut_in_the_middle_of_transactions() {
+    let mysql = MySql::with("9.7", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
+    let (proxy, dir, mut up) = read_through_a_proxy(&mysql);
     // Slow enough that a cut falls between the events of one transaction of 4 MB.
     proxy.slow(3_000_000);
     mysql.sql("INSERT INTO it.t (pad) VALUES ('a'), ('b')").unwrap();
@@ -111,12 +117,7 @@ fn follow(source: &MySql, replica: &MySql) {
 #[test]
 fn failover_by_gtid_to_a_replica() {
     let (source, replica) = source_and_replica();
-    source.sql(LOAD_TABLE).unwrap();
-    let proxy = Proxy::to(source.addr()).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
-    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
-    up.wait_streaming();
+    let (proxy, dir, mut up) = read_through_a_proxy(&source);
     under_load(&source, || load_for(1000));
     follow(&source, &replica);
     source.kill().unwrap();
@@ -136,12 +137,7 @@ fn failover_by_gtid_to_a_replica() {
 #[test]
 fn failover_to_a_replica_that_is_behind_waits_for_what_it_has_not() {
     let (source, replica) = source_and_replica();
-    source.sql(LOAD_TABLE).unwrap();
-    let proxy = Proxy::to(source.addr()).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
-    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
-    up.wait_streaming();
+    let (proxy, dir, mut up) = read_through_a_proxy(&source);
     under_load(&source, || load_for(500));
     follow(&source, &replica);
     replica.sql("STOP REPLICA IO_THREAD").unwrap();

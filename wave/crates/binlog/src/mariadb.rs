@@ -30,9 +30,16 @@ pub fn uncompress(bytes: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<()> {
     if size > limit as u64 {
         return Err(Error::TooLarge { what: WHAT, size, limit: limit as u64 });
     }
+    read_exactly(ZlibDecoder::new(r.rest()), size, &r, out)
+}
+
+/// Appends what `decoder` gives to `out`.
+///
+/// # Errors
+/// Data that is damaged, or not `size` bytes, told as malformed bytes of `r`.
+pub(crate) fn read_exactly(decoder: impl Read, size: u64, r: &Reader<'_>, out: &mut Vec<u8>) -> Result<()> {
     // One byte more than told would show data that is longer.
-    let read = ZlibDecoder::new(r.rest()).take(size + 1).read_to_end(out);
-    match read {
+    match decoder.take(size + 1).read_to_end(out) {
         Ok(n) if n as u64 == size => Ok(()),
         Ok(n) => Err(r.malformed(format!("{n} bytes or more instead of {size}"))),
         Err(error) => Err(r.malformed(error.to_string())),

@@ -112,11 +112,21 @@ pub struct TableName {
 /// Classifies the text of a QUERY event.
 #[must_use]
 pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
-    let mut lexer = Lexer::new(after_set_statement(sql));
-    let first = match lexer.next() {
-        Token::Word(first) => first,
-        Token::End => return QueryKind::Nothing,
-        _ => return QueryKind::Other,
+    let mut lexer = Lexer::new(sql);
+    let first = loop {
+        match lexer.next() {
+            // MariaDB: SET STATEMENT variable = value, … FOR statement.
+            Token::Word(first) if first.eq_ignore_ascii_case(b"SET") && lexer.word("STATEMENT") => {
+                while !lexer.word("FOR") {
+                    if matches!(lexer.next(), Token::End) {
+                        return QueryKind::Other;
+                    }
+                }
+            }
+            Token::Word(first) => break first,
+            Token::End => return QueryKind::Nothing,
+            _ => return QueryKind::Other,
+        }
     };
     match first.to_ascii_uppercase().as_slice() {
         b"BEGIN" => QueryKind::Begin,
@@ -140,22 +150,6 @@ pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
             QueryKind::Dml
         }
         _ => QueryKind::Other,
-    }
-}
-
-/// The statement behind MariaDB's `SET STATEMENT variable = value, … FOR`.
-fn after_set_statement(mut sql: &[u8]) -> &[u8] {
-    loop {
-        let mut lexer = Lexer::new(sql);
-        if !(lexer.word("SET") && lexer.word("STATEMENT")) {
-            return sql;
-        }
-        while !lexer.word("FOR") {
-            if matches!(lexer.next(), Token::End) {
-                return sql;
-            }
-        }
-        sql = lexer.rest();
     }
 }
 

@@ -21,5 +21,6 @@ mod reading;
 pub mod route;
 pub mod rule;
 pub mod spill;
+pub mod table_name;
 
 pub use instance::{Instance, InstanceConfig, Limits};

@@ -184,35 +184,15 @@ impl Instance {
         let (_, event) = parsed.map_err(|e| e.to_string())?;
         let mut uncompressed = std::mem::take(&mut self.uncompressed);
         let result = match event {
-            Event::Rows(rows) => self.encode_plain_rows(p, route, &rows, held, table_row, now, out),
+            Event::Rows(rows) => self.encode_rows(p, route, &rows, held, table_row, now, out),
             Event::CompressedRows(rows) => match rows.uncompress(MAX_EVENT, &mut uncompressed) {
-                Ok(rows) => self.encode_plain_rows(p, route, &rows, held, table_row, now, out),
+                Ok(rows) => self.encode_rows(p, route, &rows, held, table_row, now, out),
                 Err(e) => Err(e.to_string()),
             },
             _ => Err("held event is not a rows event".to_string()),
         };
         self.uncompressed = uncompressed;
         result
-    }
-
-    /// Compressed columns are put in plain form first, in memory for this event only.
-    #[allow(clippy::too_many_arguments)]
-    fn encode_plain_rows(
-        &mut self,
-        p: &mut Publishing,
-        route: &Route,
-        rows: &RowsEvent<'_>,
-        held: &HeldRows,
-        table_row: &mut u64,
-        now: Now,
-        out: &mut Output,
-    ) -> Result<(), String> {
-        if !route.table.has_compressed_columns() {
-            return self.encode_rows(p, route, rows, held, table_row, now, out);
-        }
-        let mut plain = Vec::new();
-        let rows = rows.expand(&route.table, MAX_EVENT, &mut plain).map_err(|e| e.to_string())?;
-        self.encode_rows(p, route, &rows, held, table_row, now, out)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -227,6 +207,15 @@ impl Instance {
         out: &mut Output,
     ) -> Result<(), String> {
         let op = held.op;
+        // Compressed columns are put in plain form first, in memory for this event only.
+        let (mut plain, expanded);
+        let rows = if route.table.has_compressed_columns() {
+            plain = Vec::new();
+            expanded = rows.expand(&route.table, MAX_EVENT, &mut plain).map_err(|e| e.to_string())?;
+            &expanded
+        } else {
+            rows
+        };
         let mut reader = rows.reader(&route.table).map_err(|e| e.to_string())?;
         let (mut before, mut after): (Vec<Cell<'_>>, Vec<Cell<'_>>) = (Vec::new(), Vec::new());
         let mut scratch = Scratch::default();

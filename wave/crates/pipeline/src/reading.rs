@@ -331,17 +331,10 @@ impl Instance {
                     return self.commit(header, None, XaChange::None, out);
                 }
             }
-            QueryKind::Dml => {
-                let ends = !open.begun;
-                self.statement_format(q, out);
-                if ends {
-                    return self.commit(header, None, XaChange::None, out);
-                }
-            }
-            kind @ (QueryKind::Nothing | QueryKind::Other) => {
+            kind @ (QueryKind::Dml | QueryKind::Nothing | QueryKind::Other) => {
                 let ends = !open.begun;
                 // Within a transaction the server logs no statement that changes no table.
-                if open.begun && kind == QueryKind::Other {
+                if kind == QueryKind::Dml || open.begun && kind == QueryKind::Other {
                     self.statement_format(q, out);
                 }
                 if ends {

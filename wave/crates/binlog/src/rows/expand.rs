@@ -3,14 +3,13 @@
 //! A cell borrows its event, so compressed values are put in plain form into a copy of the event's images first, each as
 //! the stored form of a value that was not worth compressing. The copy has a bound.
 
-use std::io::Read;
-
 use flate2::read::{DeflateDecoder, ZlibDecoder};
 
 use super::image::{Head, explain, skip};
 use super::plan::{Op, Plan};
 use super::{Bitmap, RowsEvent, RowsKind};
 use crate::error::{Error, Result};
+use crate::mariadb::read_exactly;
 use crate::read::Reader;
 
 const WHAT: &str = "compressed column";
@@ -92,17 +91,10 @@ fn value(stored: &[u8], prefix: usize, limit: usize, out: &mut Vec<u8>) -> Resul
     }
     out.extend_from_slice(low);
     out.push(0);
-    // One byte more than told would show data that is longer.
-    let data = r.rest();
-    let read = if head & 8 == 0 {
-        ZlibDecoder::new(data).take(size + 1).read_to_end(out)
+    if head & 8 == 0 {
+        read_exactly(ZlibDecoder::new(r.rest()), size, &r, out)
     } else {
-        DeflateDecoder::new(data).take(size + 1).read_to_end(out)
-    };
-    match read {
-        Ok(n) if n as u64 == size => Ok(()),
-        Ok(n) => Err(r.malformed(format!("{n} bytes or more instead of {size}"))),
-        Err(error) => Err(r.malformed(error.to_string())),
+        read_exactly(DeflateDecoder::new(r.rest()), size, &r, out)
     }
 }
 

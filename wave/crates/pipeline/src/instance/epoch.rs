@@ -37,7 +37,7 @@ impl Instance {
         self.quarantined.clear();
         self.unreadable.clear();
         for (name, stopped) in ownership.quarantined {
-            if let Some(table) = table_of(&name)
+            if let Some(table) = crate::table_name::decode(&name)
                 && stopped.seq < self.frontier.seq
             {
                 self.quarantined.insert(table, stopped);

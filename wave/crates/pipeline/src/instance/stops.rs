@@ -3,6 +3,7 @@
 //! A stop is written beside the first checkpoint that passes it; a write that failed gives it back to the next one.
 
 use super::*;
+use crate::table_name;
 
 impl Instance {
     /// Whether other feeds would go on without this one: with nobody else to protect, the instance rather waits.
@@ -82,7 +83,7 @@ impl Instance {
         let mut stopped = self.frontier.stopped(reason);
         stopped.seq = complete;
         self.quarantined.insert(key, stopped.clone());
-        self.to_quarantine.push((entry_name(database, table), stopped));
+        self.to_quarantine.push((table_name::encode(database, table), stopped));
         self.dirty = true;
         self.incident(
             IncidentCode::TableQuarantined,
