@@ -77,11 +77,20 @@ impl Sql {
     /// # Errors
     /// No right (REPLICATION CLIENT), or the log is switched off.
     pub fn log_end(&mut self) -> Result<Position, Failure> {
+        let status = self.log_status()?;
+        self.position_of(&status)
+    }
+
+    /// What the server says of its log: file, position, filters, and on MySQL the executed set.
+    ///
+    /// # Errors
+    /// No right (REPLICATION CLIENT).
+    pub fn log_status(&mut self) -> Result<QueryResult, Failure> {
         // The statement was renamed in 8.2 (and differently in MariaDB 10.5.2): probe, newest first.
         let mut last = None;
         for statement in ["SHOW BINARY LOG STATUS", "SHOW BINLOG STATUS", "SHOW MASTER STATUS"] {
             match self.query(statement) {
-                Ok(result) => return self.position_of(&result),
+                Ok(result) => return Ok(result),
                 Err(e) if e.cause == Cause::Denied => return Err(e),
                 Err(e) => last = Some(e),
             }

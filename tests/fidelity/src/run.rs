@@ -59,22 +59,11 @@ pub(crate) struct Unit<'a> {
     pub(crate) tool: bool,
 }
 
-/// Where the server's log ends.
-pub(crate) fn log_end(db: &Database) -> Result<(String, u64)> {
-    let status = ["SHOW BINARY LOG STATUS", "SHOW BINLOG STATUS", "SHOW MASTER STATUS"]
-        .iter()
-        .find_map(|sql| db.sql(sql).ok().filter(|s| !s.trim().is_empty()))
-        .context("the server tells no log position")?;
-    let mut columns = status.split('\t');
-    let file = columns.next().context("no file")?.to_owned();
-    Ok((file, columns.next().context("no position")?.trim().parse()?))
-}
-
 /// Output of `binlake tail` from a position to the end.
-fn tail(db: &Database, from: &(String, u64), format: &str) -> Result<(Vec<u8>, String)> {
+fn tail(db: &Database, from: &str, format: &str) -> Result<(Vec<u8>, String)> {
     let output = Command::new(binlake_bin()?)
         .args(["tail", "--source", &db.url(), "--until", "now", "--format", format])
-        .args(["--from", &format!("{}:{}", from.0, from.1)])
+        .args(["--from", from])
         .stdin(Stdio::null())
         .output()?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -100,7 +89,7 @@ impl Unit<'_> {
     /// Runs and checks it; adds to `totals`.
     pub(crate) fn run(&self, db: &Database, server: &Server, totals: &mut Totals) -> Result<()> {
         db.sql(&self.settings.global(server))?;
-        let from = log_end(db)?;
+        let from = db.log_end()?;
         let sql = text(self.steps, &self.database, &self.settings.session(server), server);
         let printed_rows = db.sql(&sql).map_err(|error| {
             // The client names the line.
@@ -121,9 +110,10 @@ impl Unit<'_> {
             self.explain(verdict, before, stderr.trim());
         }
         if self.tool {
-            let mut args = vec![format!("--start-position={}", from.1)];
+            let (file, pos) = from.rsplit_once(':').context("a place in the log is FILE:POS")?;
+            let mut args = vec![format!("--start-position={pos}")];
             args.extend(["-vv", "--base64-output=decode-rows"].map(str::to_owned));
-            args.extend(log_files(db, &from.0)?.iter().map(|f| f.display().to_string()));
+            args.extend(log_files(db, file)?.iter().map(|f| f.display().to_string()));
             let changes = printed(&db.mysqlbinlog(&args)?)?;
             let verdict = &mut totals.tool;
             let before = verdict.wrong.len();

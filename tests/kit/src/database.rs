@@ -166,6 +166,16 @@ impl Database {
         self.server.command("sql", &["--batch", "--skip-column-names", "--binary-mode"])
     }
 
+    /// `FILE:POS` of the end of the server's log.
+    pub fn log_end(&self) -> Result<String> {
+        let status = ["SHOW BINARY LOG STATUS", "SHOW BINLOG STATUS", "SHOW MASTER STATUS"]
+            .iter()
+            .find_map(|sql| self.sql(sql).ok().filter(|status| !status.trim().is_empty()))
+            .context("the server tells no log position")?;
+        let mut columns = status.split(['\t', '\n']);
+        Ok(format!("{}:{}", columns.next().context("no file")?, columns.next().context("no position")?))
+    }
+
     /// Runs `mysqlbinlog` (or `mariadb-binlog`) as user `binlake`: what it printed.
     pub fn mysqlbinlog<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>> {
         let mut command = self.server.bare("run");

@@ -154,33 +154,30 @@ fn partial_json(server: &Server, findings: &mut Findings) {
 }
 
 fn filters(sql: &mut Sql, findings: &mut Findings) {
-    let mut last = None;
-    for statement in ["SHOW BINARY LOG STATUS", "SHOW BINLOG STATUS", "SHOW MASTER STATUS"] {
-        match sql.query(statement) {
-            Ok(status) => {
-                let filters: Vec<String> = ["Binlog_Do_DB", "Binlog_Ignore_DB"]
-                    .into_iter()
-                    .filter_map(|name| Some((name, status.first(name).filter(|v| !v.is_empty())?)))
-                    .map(|(name, value)| format!("{}={value}", name.to_ascii_lowercase()))
-                    .collect();
-                if filters.is_empty() {
-                    findings.ok("binlog_filters", "none");
-                } else {
-                    let why = "changes of other databases are not in the log and never seen";
-                    findings
-                        .warning("binlog_filters", filters.join(" "), "none", why)
-                        .fix("remove these options from the server's configuration and restart it");
-                }
-                return;
-            }
-            Err(e) if e.cause == Cause::Denied => {
-                findings.warning("binlog_filters", "not visible to this account", "none", "see the missing rights");
-                return;
-            }
-            Err(e) => last = Some(e.message),
+    let status = match sql.log_status() {
+        Ok(status) => status,
+        Err(e) if e.cause == Cause::Denied => {
+            findings.warning("binlog_filters", "not visible to this account", "none", "see the missing rights");
+            return;
         }
+        Err(e) => {
+            findings.warning("binlog_filters", e.message, "none", "the server does not tell the log's status");
+            return;
+        }
+    };
+    let filters: Vec<String> = ["Binlog_Do_DB", "Binlog_Ignore_DB"]
+        .into_iter()
+        .filter_map(|name| Some((name, status.first(name).filter(|v| !v.is_empty())?)))
+        .map(|(name, value)| format!("{}={value}", name.to_ascii_lowercase()))
+        .collect();
+    if filters.is_empty() {
+        findings.ok("binlog_filters", "none");
+    } else {
+        let why = "changes of other databases are not in the log and never seen";
+        findings
+            .warning("binlog_filters", filters.join(" "), "none", why)
+            .fix("remove these options from the server's configuration and restart it");
     }
-    findings.warning("binlog_filters", last.unwrap_or_default(), "none", "the server does not tell the log's status");
 }
 
 fn gtid(server: &Server, findings: &mut Findings) {

@@ -115,9 +115,7 @@ impl Up {
 
 /// `FILE:POS` of the end of the server's log.
 pub(crate) fn log_end(db: &Database) -> String {
-    let status = db.sql("SHOW BINARY LOG STATUS").or_else(|_| db.sql("SHOW MASTER STATUS")).unwrap();
-    let mut columns = status.split(['\t', '\n']);
-    format!("{}:{}", columns.next().unwrap(), columns.next().unwrap())
+    db.log_end().unwrap()
 }
 
 /// Name of the topic that `up` makes for a server.

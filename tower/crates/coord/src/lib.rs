@@ -6,7 +6,8 @@
 //!
 //! Invariants, held by one conformance suite on every backend: epochs and incarnations only grow; a write of an old
 //! epoch changes nothing; a user whose session is lost writes nothing until it has taken the source again; what a
-//! successful call returned is still there after `kill -9`; stored bytes that cannot be read are a named error, never an empty state (which would let a source silently start at the end of its log).
+//! successful call returned is still there after `kill -9`; stored bytes that cannot be read are a named error, never an
+//! empty state (which would let a source silently start at the end of its log).
 //!
 //! Backends: [`file::FileCoordination`] (embedded, one locked folder), [`sim::SimCoordination`] (in memory, with faults
 //! on demand).
