@@ -46,13 +46,24 @@ fn cell_same(kind: Kind, first: &str, second: &str, cell: &Cell) -> bool {
         (Kind::Year, Cell::Uint(v)) => format!("{v:04}") == first,
         (Kind::Float, Cell::Float(v)) => float(first).is_some_and(|f| f64_same(f64::from(f), f64::from(*v))),
         (Kind::Double, Cell::Double(v)) => first.parse().is_ok_and(|f| f64_same(f, *v)),
-        (Kind::Decimal | Kind::Temporal | Kind::Shown, Cell::Text(v)) => v == first,
+        (Kind::Decimal | Kind::Temporal | Kind::Shown | Kind::FixedBinary, Cell::Text(v)) => v == first,
         (Kind::Text | Kind::Set | Kind::Enum, Cell::Text(v)) => v.as_bytes() == unhex(first),
         (Kind::Json, Cell::Text(v)) => v.as_bytes() == unhex(first) || points_same(&hex_text(first), v),
         // Bytes that are no characters of the set, for which the server says `?`.
         (Kind::Text, Cell::Bytes(v)) => *v == unhex(second) && hex_text(first).contains(['?', '\u{fffd}']),
         (Kind::Bytes | Kind::Geometry | Kind::Vector, Cell::Bytes(v)) => *v == unhex(first),
+        (Kind::FixedBinary, Cell::Bytes(v)) => *v == unhex(second),
         _ => false,
+    }
+}
+
+/// Whether a value of [`Kind::FixedBinary`] came as text; the texts have a sign that base64 lacks. None for NULL.
+pub(crate) fn came_as_text(value: &Value) -> Option<bool> {
+    match value {
+        Value::Json(Json::Text(text)) => Some(text.contains(['-', ':', '.'])),
+        Value::Cell(Cell::Text(_)) => Some(true),
+        Value::Cell(Cell::Bytes(_)) => Some(false),
+        _ => None,
     }
 }
 
@@ -86,6 +97,7 @@ fn json_same(kind: Kind, first: &str, second: &str, json: &Json) -> bool {
             t.replace('\u{fffd}', "?") == hex_text(first).replace('\u{fffd}', "?")
         }
         (Kind::Bytes, Json::Text(t)) => base64(t) == Some(unhex(first)),
+        (Kind::FixedBinary, Json::Text(t)) => t == first || base64(t) == Some(unhex(second)),
         (Kind::Set, Json::Array(labels)) => {
             let labels: Option<Vec<&str>> = labels.iter().map(Json::text).collect();
             labels.is_some_and(|l| l.join(",") == hex_text(first))
@@ -213,16 +225,16 @@ fn printed_same(ty: &Type, first: &str, second: &str, text: &[u8]) -> Option<boo
         Kind::Temporal if first.starts_with('-') => None,
         Kind::Temporal => Some(bare? == first),
         Kind::Text => Some(quoted_same(text, &unhex(second))),
-        Kind::Bytes if ty.sql.starts_with("binary") => {
+        Kind::Bytes | Kind::FixedBinary if ty.sql.starts_with("binary") || ty.kind == Kind::FixedBinary => {
             // Zeros at the end are not in the log.
-            let whole = unhex(first);
+            let whole = unhex(if ty.kind == Kind::FixedBinary { second } else { first });
             let end = whole.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
             Some(quoted_same(text, &whole[..end]))
         }
         Kind::Bytes if ty.sql.starts_with("vector") => None,
         Kind::Bytes | Kind::Geometry => Some(quoted_same(text, &unhex(first))),
         Kind::Enum => Some(ascii? == second),
-        Kind::Float | Kind::Set | Kind::Json | Kind::Vector | Kind::Shown => None,
+        Kind::Float | Kind::Set | Kind::Json | Kind::Vector | Kind::Shown | Kind::FixedBinary => None,
     }
 }
 

@@ -46,8 +46,10 @@ impl Settings {
                 }
             }
         }
+        // A stride through the list: the second choice is of the other half, with the other metadata.
         let n = all.len();
-        (0..n).map(|i| all[i * if n % 7 == 0 { 5 } else { 7 } % n]).collect()
+        let stride = (n / 2 + n / 8 + 1..).find(|s| gcd(*s, n) == 1).unwrap_or(1);
+        (0..n).map(|i| all[i * stride % n]).collect()
     }
 
     /// What sets the server to them; effective in connections that begin later.
@@ -87,6 +89,10 @@ impl Settings {
         }
         sql
     }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl std::fmt::Display for Settings {

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Vector,
     /// Text in ASCII as the server shows it: MariaDB's JSON.
     Shown,
+    /// MariaDB's UUID, INET6, INET4: text as the server shows it where the definition is known, else bytes.
+    FixedBinary,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
                 vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("HEX({c})")]
             }
             Kind::Bytes | Kind::Vector => vec![format!("HEX({c})")],
+            Kind::FixedBinary => vec![c.clone(), format!("HEX(CAST({c} AS BINARY))")],
             Kind::Json => vec![format!("HEX(CAST({c} AS CHAR CHARACTER SET utf8mb4))")],
             Kind::Geometry if server.mysql(8, 0, 0) => {
                 vec![format!("HEX({c})"), format!("HEX(ST_AsText({c}, 'axis-order=long-lat'))")]

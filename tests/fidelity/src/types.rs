@@ -264,6 +264,27 @@ fn special(server: &Server) -> Vec<Rc<Type>> {
         types.push(ty("text compressed character set utf8mb4", Kind::Text, Gen::Text(300), &text));
         types.push(ty("longblob compressed", Kind::Bytes, Gen::Bytes(300), &bytes));
     }
+    if server.maria(10, 5, 0) {
+        let inet6 =
+            ["'::'", "'::1'", "'2001:db8::1:0:0:1'", "'::ffff:192.0.2.1'", "'::192.0.2.0'", "'1:2:0:4:5:6:7:0'"];
+        types.push(ty("inet6", Kind::FixedBinary, Gen::Listed, &inet6));
+    }
+    if server.maria(10, 7, 0) {
+        // Versions 1 to 5 are stored in another order than the others, and those of before RFC 4122 as they come.
+        let uuid = [
+            "'00000000-0000-0000-0000-000000000000'",
+            "'ffffffff-ffff-ffff-bfff-ffffffffffff'",
+            "'00112233-4455-1677-8899-aabbccddeeff'",
+            "'00112233-4455-4677-b899-aabbccddee00'",
+            "'00112233-4455-7677-8899-aabbccdd0000'",
+            "'00112233-4455-4677-0899-aabbccddeeff'",
+            "uuid()",
+        ];
+        types.push(ty("uuid", Kind::FixedBinary, Gen::Listed, &uuid));
+    }
+    if server.maria(10, 10, 0) {
+        types.push(ty("inet4", Kind::FixedBinary, Gen::Listed, &["'0.0.0.0'", "'255.255.255.255'", "'192.0.2.0'"]));
+    }
     if server.mariadb && server.version >= (10, 2, 7) {
         types.push(ty("json", Kind::Shown, Gen::Listed, &["'{\"a\": 1}'"]));
     }

@@ -31,6 +31,9 @@ pub enum Cell<'a> {
     Text(&'a [u8]),
     /// BINARY, VARBINARY, BLOB. BINARY(n) comes with its trailing zeros stripped: pad to the column's length.
     Bytes(&'a [u8]),
+    /// MariaDB's UUID, INET6 and INET4, where the definition is known: their bytes in the order of their text, with
+    /// trailing zeros stripped.
+    FixedBinary(&'a [u8]),
     /// 1-based index of the label; 0 is the empty error value ''.
     Enum(u16),
     /// Bit i set: label i (0-based) is a member.

@@ -5,9 +5,11 @@
 //! that must be converted to UTF-8.
 
 mod escape;
+mod fixed_binary;
 mod float;
 
 pub use escape::{write_base64, write_json_string};
+pub use fixed_binary::write_fixed_binary;
 pub use float::{write_f32, write_f64};
 
 use crate::cell::Cell;
@@ -41,6 +43,7 @@ pub fn render_text(cell: &Cell<'_>, column: &Column, out: &mut Vec<u8>) -> Resul
             out.extend_from_slice(bytes);
             out.extend(std::iter::repeat_n(0, stripped_zeros(bytes, column)));
         }
+        Cell::FixedBinary(bytes) => write_fixed_binary(bytes, column.ty, out)?,
         Cell::Enum(index) => write_enum(index, column, out),
         Cell::Set(bits) => write_set(bits, column, out),
         Cell::Json(bytes) => json::write_text(bytes, out)?,

@@ -58,7 +58,13 @@ fn write_cell(cell: &Cell<'_>, out: &mut Vec<u8>) {
             fixed(11, &i64::from(t.seconds).to_le_bytes(), out);
             out.extend_from_slice(&t.micros.to_le_bytes());
         }
-        Cell::Text(b) | Cell::Bytes(b) | Cell::Json(b) | Cell::JsonDiff(b) | Cell::Geometry(b) | Cell::Vector(b) => {
+        Cell::Text(b)
+        | Cell::Bytes(b)
+        | Cell::FixedBinary(b)
+        | Cell::Json(b)
+        | Cell::JsonDiff(b)
+        | Cell::Geometry(b)
+        | Cell::Vector(b) => {
             variable(12, b, out);
         }
     }

@@ -185,6 +185,7 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
         Op::Text2 => *cell = Cell::Text(prefixed(rest, 2)?),
         Op::Text { prefix } => *cell = Cell::Text(prefixed(rest, prefix)?),
         Op::Bytes1 => *cell = Cell::Bytes(prefixed(rest, 1)?),
+        Op::FixedBinary => *cell = Cell::FixedBinary(prefixed(rest, 1)?),
         Op::Bytes2 => *cell = Cell::Bytes(prefixed(rest, 2)?),
         Op::Bytes { prefix } => *cell = Cell::Bytes(prefixed(rest, prefix)?),
         Op::Enum1 => *cell = Cell::Enum(array::<1>(rest).map(|[b]| b.into())?),
@@ -221,7 +222,7 @@ pub(super) fn skip(op: Op, rest: &mut &[u8]) -> Option<()> {
         | Op::DateTime { bytes, .. }
         | Op::Timestamp { bytes, .. }
         | Op::Set { bytes } => bytes.into(),
-        Op::Text1 | Op::Bytes1 => return prefixed(rest, 1).map(|_| ()),
+        Op::Text1 | Op::Bytes1 | Op::FixedBinary => return prefixed(rest, 1).map(|_| ()),
         Op::Text2 | Op::Bytes2 => return prefixed(rest, 2).map(|_| ()),
         Op::Text { prefix }
         | Op::Bytes { prefix }

@@ -73,6 +73,7 @@ pub(super) enum Op {
     Vector {
         prefix: u8,
     },
+    FixedBinary,
     /// MariaDB's COMPRESSED columns.
     Compressed {
         prefix: u8,
@@ -156,6 +157,7 @@ fn op(column: &Column) -> Op {
         C::Vector { length_bytes } => Op::Vector { prefix: length_bytes },
         C::VarCharCompressed { max_bytes } => Op::Compressed { prefix: prefix(max_bytes), binary },
         C::BlobCompressed { length_bytes } => Op::Compressed { prefix: length_bytes, binary },
+        C::Uuid | C::Inet6 | C::Inet4 => Op::FixedBinary,
         C::Unsupported { code } => Op::Unsupported { code },
     }
 }

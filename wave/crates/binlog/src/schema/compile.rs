@@ -226,6 +226,9 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
         }
         column.charset = charset;
     }
+    if let Some(ty) = definition::fixed_binary(&sql) {
+        column.ty = ty;
+    }
     if column.nullable != defined.nullable {
         return differs("nullability");
     }
@@ -278,6 +281,33 @@ mod tests {
         assert_eq!(Table::compile(&mariadb, None).unwrap().source, SchemaSource::Unnamed);
         assert_eq!(Table::compile(&mariadb, Some(&definition("time"))).unwrap().source, SchemaSource::Definition);
         assert!(Table::compile(&mariadb, Some(&definition("time(3)"))).is_err());
+    }
+
+    #[test]
+    fn types_of_fixed_length_are_known_by_the_definition() {
+        let body = [
+            1, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 254, 2, 254, 16, 0, // BINARY(16) NOT NULL
+            2, 1, 63, // its collation
+        ];
+        let map = TableMap::parse(&body, 6, true).unwrap();
+        let types = ["uuid", "inet6", "binary(16)", "inet4"].map(|column_type| {
+            let column = ColumnDefinition {
+                name: "a".into(),
+                column_type: column_type.into(),
+                nullable: false,
+                charset: None,
+                key_part: None,
+                extra: String::new(),
+            };
+            let definition = TableDefinition { database: "d".into(), name: "t".into(), columns: vec![column] };
+            Table::compile(&map, Some(&definition)).ok().map(|t| (t.columns[0].ty, t.columns[0].sql_type.clone()))
+        });
+        let named = |ty, sql_type: &str| Some((ty, sql_type.to_owned()));
+        assert_eq!(types[0], named(ColumnType::Uuid, "uuid"));
+        assert_eq!(types[1], named(ColumnType::Inet6, "inet6"));
+        assert_eq!(types[2], named(ColumnType::Char { max_bytes: 16 }, "binary(16)"));
+        assert_eq!(types[3], None, "it has four bytes");
+        assert_eq!(Table::compile(&map, None).unwrap().columns[0].ty, ColumnType::Char { max_bytes: 16 });
     }
 
     #[test]

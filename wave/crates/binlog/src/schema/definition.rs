@@ -73,6 +73,16 @@ pub(super) fn charset(definition: &ColumnDefinition) -> Charset {
     definition.charset.as_deref().map_or(Charset::BINARY, Charset::from_name)
 }
 
+/// MariaDB's types that come as BINARY of their length.
+pub(super) fn fixed_binary(sql: &SqlType<'_>) -> Option<ColumnType> {
+    match sql.base.as_str() {
+        "uuid" => Some(ColumnType::Uuid),
+        "inet6" => Some(ColumnType::Inet6),
+        "inet4" => Some(ColumnType::Inet4),
+        _ => None,
+    }
+}
+
 /// Whether values that the log writes as `ty` may be of a column defined so.
 pub(super) fn fits(ty: ColumnType, sql: &SqlType<'_>, charset: Charset) -> bool {
     use ColumnType as C;
@@ -114,9 +124,7 @@ pub(super) fn fits(ty: ColumnType, sql: &SqlType<'_>, charset: Charset) -> bool 
         C::Timestamp { fsp: digits } => fsp(&["timestamp"], digits),
         C::Char { max_bytes } => match sql.base.as_str() {
             "char" | "binary" => bytes(max_bytes),
-            "inet6" | "uuid" => max_bytes == 16,
-            "inet4" => max_bytes == 4,
-            _ => false,
+            _ => fixed_binary(sql).and_then(ColumnType::fixed_binary_len) == Some(usize::from(max_bytes)),
         },
         C::VarChar { max_bytes } => match sql.base.as_str() {
             "varchar" | "varbinary" => bytes(max_bytes),
@@ -136,6 +144,7 @@ pub(super) fn fits(ty: ColumnType, sql: &SqlType<'_>, charset: Charset) -> bool 
         C::Json { .. } => sql.is(&["json"]),
         C::Geometry { .. } => sql.is(&GEOMETRIES) || sql.is(&["geometrycollection"]),
         C::Vector { .. } => sql.is(&["vector"]),
+        C::Uuid | C::Inet6 | C::Inet4 => fixed_binary(sql) == Some(ty),
         C::Unsupported { .. } => true,
     }
 }
@@ -168,5 +177,7 @@ mod tests {
         assert!(!fits(ColumnType::DateTime { fsp: 6 }, "datetime"));
         assert!(fits(ColumnType::Decimal { precision: 10, scale: 0 }, "decimal"));
         assert!(!fits(ColumnType::Long, "bigint"));
+        assert!(fits(ColumnType::Char { max_bytes: 16 }, "uuid") && fits(ColumnType::Char { max_bytes: 4 }, "inet4"));
+        assert!(!fits(ColumnType::Char { max_bytes: 4 }, "inet6"));
     }
 }

@@ -47,6 +47,9 @@ pub(super) fn describe(column: &Column) -> String {
         C::Json { .. } => "json".into(),
         C::Geometry { .. } => geometry(column.geometry_type).into(),
         C::Vector { .. } => "vector".into(),
+        C::Uuid => "uuid".into(),
+        C::Inet6 => "inet6".into(),
+        C::Inet4 => "inet4".into(),
         C::Unsupported { code } => format!("type {code}"),
     }
 }

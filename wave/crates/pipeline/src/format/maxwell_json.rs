@@ -15,8 +15,9 @@
 //!
 //! Values: integers, YEAR and BIT as numbers; DECIMAL as a number with all its digits (`0E-10` where Java's BigDecimal
 //! prints an exponent: only below 10^-6); FLOAT and DOUBLE as Java prints them (`1.0`, `1.0E7`); DATE, TIME, DATETIME and
-//! TIMESTAMP (UTC) as text with the declared fractional digits; text as UTF-8; BINARY, VARBINARY and BLOB in base64; ENUM
-//! as its label; SET as an array of labels; JSON as the document itself; geometry as WKT; NULL as `null`.
+//! TIMESTAMP (UTC) as text with the declared fractional digits; text as UTF-8; BINARY, VARBINARY and BLOB in base64; MariaDB's UUID,
+//! INET6 and INET4 as text where the definition is known, else as the BINARY that the log says; ENUM as its label; SET as
+//! an array of labels; JSON as the document itself; geometry as WKT; NULL as `null`.
 //!
 //! # Where Maxwell loses data, this does not
 //! - TIME outside 00:00:00 … 23:59:59: `-838:59:59`, where Maxwell prints a time of day.

@@ -20,6 +20,7 @@ pub(super) struct ValuePlan {
     ascii: bool,
     /// Length of a BINARY(n), which the log stores without trailing zeros; 0 for other types.
     pad_to: usize,
+    ty: ColumnType,
     fsp: u8,
     /// Labels of ENUM and SET as JSON strings.
     labels: Vec<Box<[u8]>>,
@@ -42,6 +43,7 @@ impl ValuePlan {
                 ColumnType::Char { max_bytes } => usize::from(max_bytes),
                 _ => 0,
             },
+            ty: column.ty,
             fsp: render::fractional_digits(column),
             labels: labels.collect(),
         }
@@ -89,6 +91,7 @@ impl ValuePlan {
                 push_string(&text, out);
             }
             Cell::Bytes(bytes) => self.write_bytes(bytes, out),
+            Cell::FixedBinary(bytes) => quoted(out, |out| render::write_fixed_binary(bytes, self.ty, out))?,
             Cell::Enum(0) => out.extend_from_slice(b"\"\""),
             Cell::Enum(index) => match self.labels.get(usize::from(index) - 1) {
                 Some(label) => out.extend_from_slice(label),

@@ -170,6 +170,7 @@ fn encode_cell(tag: u8, cell: &Cell<'_>, column: &Column, out: &mut Vec<u8>) -> 
         | Cell::Time(_)
         | Cell::DateTime(_)
         | Cell::Timestamp(_)
+        | Cell::FixedBinary(_)
         | Cell::Set(_)
         | Cell::Json(_) => value_patched(tag, TEXT, out, |out| render::render_text(cell, column, out))?,
     }
@@ -223,6 +224,9 @@ fn schema_column(column: &Column) -> v1::Column {
         ColumnType::Json { .. } => T::Json,
         ColumnType::Geometry { .. } => T::Geometry,
         ColumnType::Vector { .. } => T::Vector,
+        ColumnType::Uuid => T::Uuid,
+        ColumnType::Inet6 => T::Inet6,
+        ColumnType::Inet4 => T::Inet4,
         ColumnType::Unsupported { .. } => T::Unspecified,
     };
     let has_charset = matches!(ty, T::Char | T::Varchar | T::Text | T::Enum | T::Set);

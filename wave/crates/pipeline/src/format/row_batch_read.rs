@@ -261,7 +261,14 @@ fn special_text(bytes: &[u8], column: &v1::Column) -> Option<String> {
 fn show<'a>(kind: &'a Kind, column: &v1::Column) -> Shown<'a> {
     let text_type = matches!(
         column.r#type(),
-        ColumnType::Char | ColumnType::Varchar | ColumnType::Text | ColumnType::Enum | ColumnType::Set
+        ColumnType::Char
+            | ColumnType::Varchar
+            | ColumnType::Text
+            | ColumnType::Enum
+            | ColumnType::Set
+            | ColumnType::Uuid
+            | ColumnType::Inet6
+            | ColumnType::Inet4
     );
     match kind {
         Kind::Null(_) => Shown::Null,

@@ -230,7 +230,7 @@ fn show_cell<'a>(cell: &Cell<'a>, base: Option<&Cell<'_>>, column: &Column) -> b
             render::render_text(cell, column, &mut padded)?;
             Ok(Some(Shown::Bytes(Cow::Owned(padded))))
         }
-        Cell::Enum(_) | Cell::Set(_) => {
+        Cell::Enum(_) | Cell::Set(_) | Cell::FixedBinary(_) => {
             let mut text = Vec::new();
             render::render_text(cell, column, &mut text)?;
             Ok(Some(Shown::Text(Cow::Owned(String::from_utf8_lossy(&text).into_owned()))))

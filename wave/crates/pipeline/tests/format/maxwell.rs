@@ -177,6 +177,10 @@ fn values_that_maxwell_loses_are_kept() {
     assert_eq!(value(plain(ColumnType::Year), Cell::Year(0)), "0");
     assert_eq!(value(plain(ColumnType::Bit { bits: 64 }), Cell::Bit(u64::MAX)), "18446744073709551615");
     assert_eq!(value(plain(ColumnType::Char { max_bytes: 3 }), Cell::Bytes(b"a")), "\"YQAA\"");
+    assert_eq!(value(plain(ColumnType::Inet4), Cell::FixedBinary(&[192, 0, 2])), "\"192.0.2.0\"");
+    assert_eq!(value(plain(ColumnType::Inet6), Cell::FixedBinary(&[0x20, 1])), "\"2001::\"");
+    let uuid = value(plain(ColumnType::Uuid), Cell::FixedBinary(&[0xab, 1]));
+    assert_eq!(uuid, "\"ab010000-0000-0000-0000-000000000000\"");
     assert_eq!(value(labelled("c", ColumnType::Enum { bytes: 1 }, &["x"]), Cell::Enum(0)), "\"\"");
     assert_eq!(value(labelled("c", ColumnType::Enum { bytes: 1 }, &[]), Cell::Enum(3)), "3");
     assert_eq!(value(labelled("c", ColumnType::Set { bytes: 1 }, &["x"]), Cell::Set(6)), "6");

@@ -31,6 +31,7 @@ enum Owned {
     BrokenText(Vec<u8>),
     Bytes(Vec<u8>),
     Binary(Vec<u8>),
+    Inet4(Vec<u8>),
     Enum(u16),
     Set(u64),
     Date(Date),
@@ -53,6 +54,7 @@ impl Owned {
             }
             Owned::Bytes(_) => plain(ColumnType::Blob { length_bytes: 4 }),
             Owned::Binary(_) => plain(ColumnType::Char { max_bytes: BINARY_LEN }),
+            Owned::Inet4(_) => plain(ColumnType::Inet4),
             Owned::Enum(_) => labelled(name, ColumnType::Enum { bytes: 1 }, &["a", "b"]),
             Owned::Set(_) => labelled(name, ColumnType::Set { bytes: 1 }, &["a", "b", "c"]),
             Owned::Date(_) => plain(ColumnType::Date),
@@ -82,6 +84,7 @@ impl Owned {
             Owned::Text(v) => Cell::Text(v.as_bytes()),
             Owned::BrokenText(v) => Cell::Text(v),
             Owned::Bytes(v) | Owned::Binary(v) => Cell::Bytes(v),
+            Owned::Inet4(v) => Cell::FixedBinary(v),
             Owned::Enum(v) => Cell::Enum(*v),
             Owned::Set(v) => Cell::Set(*v),
             Owned::Date(v) => Cell::Date(*v),
@@ -114,6 +117,10 @@ impl Owned {
                 let mut padded = v.clone();
                 padded.resize(usize::from(BINARY_LEN), 0);
                 Kind::Bytes(padded)
+            }
+            Owned::Inet4(v) => {
+                let number = |i| v.get(i).copied().unwrap_or(0u8);
+                Kind::Text(format!("{}.{}.{}.{}", number(0), number(1), number(2), number(3)))
             }
             Owned::Enum(1) => Kind::Text("a".into()),
             Owned::Enum(2) => Kind::Text("b".into()),
@@ -176,6 +183,7 @@ fn any_owned() -> impl Strategy<Value = Owned> {
         }),
         bytes().prop_map(Owned::Bytes),
         prop::collection::vec(any::<u8>(), 0..=usize::from(BINARY_LEN)).prop_map(Owned::Binary),
+        prop::collection::vec(any::<u8>(), 0..5).prop_map(Owned::Inet4),
         (0u16..5).prop_map(Owned::Enum),
         (0u64..20).prop_map(Owned::Set),
         any_datetime().prop_map(|d| Owned::Date(d.date())),

@@ -48,18 +48,19 @@ fn values_are_cut_and_cannot_drive_the_terminal() {
     let table = table(vec![
         key("id", 0),
         column("c", ColumnType::VarChar { max_bytes: 100 }, Charset::Utf8mb4),
+        column("a", ColumnType::Inet6, Charset::Binary),
         column("b\x1b[2J", ColumnType::Blob { length_bytes: 2 }, Charset::Binary),
     ]);
     let text = "\x1b]0;evil\x07\u{202e}é";
-    let cells = [Cell::Int(7), Cell::Text(text.as_bytes()), Cell::Bytes(&[0xab; 5])];
+    let cells = [Cell::Int(7), Cell::Text(text.as_bytes()), Cell::FixedBinary(&[0xfe, 0x80]), Cell::Bytes(&[0xab; 5])];
     let view = RowView { last: false, ..row(&txn, &table, Op::Insert, &[], &cells) };
     assert_eq!(
         line(&view, &Style { color: false, max_value: 0 }),
-        "2016-10-21 12:33:37 + d.t id=7 c='\\u{1b}]0;evil\\u{7}\\u{202e}é' b\\u{1b}[2J=0xababababab\n"
+        "2016-10-21 12:33:37 + d.t id=7 c='\\u{1b}]0;evil\\u{7}\\u{202e}é' a='fe80::' b\\u{1b}[2J=0xababababab\n"
     );
     assert_eq!(
         line(&view, &Style { color: false, max_value: 4 }),
-        "2016-10-21 12:33:37 + d.t id=7 c='\\u{1b}]0;…'(11) b\\u{1b}[2J=0xabab…(5)\n"
+        "2016-10-21 12:33:37 + d.t id=7 c='\\u{1b}]0;…'(11) a='fe80…'(6) b\\u{1b}[2J=0xabab…(5)\n"
     );
     let projected = RowView { columns: Some(&[0]), ..view };
     assert_eq!(line(&projected, &Style::default()), "2016-10-21 12:33:37 + d.t id=7\n");
