@@ -17,7 +17,7 @@ test: ## everything, from nothing: set-up, checks, unit, conformance, simulation
 check: ## format, lints, licences, spelling, direction of dependencies
 	@deploy/check.sh
 
-it: ## integration scenarios on real servers only (ONLY=replay; REPLAY_CHANGES=200000 for the long one)
+it: ## integration scenarios on real servers only (ONLY=replay; REPLAY_CHANGES=200000 or HUGE_MIB=2048 for the long ones)
 	@deploy/test.sh it
 
 bench: ## figures with their references, three runs each

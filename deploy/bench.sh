@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Figures with their references, measured in the same run on this machine; three runs each, medians.
-#   BENCH=tail,kafka,latency,idle   parts to measure (default: all)
+#   BENCH=steps,tail,kafka,latency,idle,instructions   parts to measure (default: all; instructions only if valgrind is installed)
 #   BENCH_RUNS=3  BENCH_ROWS=1000000 (large transactions)  BENCH_SMALL=300000 (small ones)  BENCH_MIXED=300000 (30 columns)
 #   BENCH_MANY=20000 (per table of 50)  BENCH_SECONDS=15 (latency)
 # Downloads and the generated logs stay in BINLAKE_CACHE, so later runs begin at once. Results are appended to

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything, from nothing: set-up, checks, unit, conformance, simulation, integration. `test.sh it` runs the last only,
-# of it those scenarios whose names have a word of ONLY (ONLY='replay schema'). REPLAY_CHANGES=200000 is the long replay.
-# Prints the minutes of each stage. What it downloads and builds stays in BINLAKE_CACHE, outside the tree.
+# of it those scenarios whose names have a word of ONLY (ONLY='replay schema'). REPLAY_CHANGES=200000 is the long replay,
+# HUGE_MIB=2048 the large transaction. Prints the minutes of each stage. What it downloads and builds stays in BINLAKE_CACHE, outside the tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export BINLAKE_CACHE=${BINLAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/binlake}
@@ -48,7 +48,8 @@ unit() { cargo test --no-fail-fast --workspace --exclude binlake-it --exclude bi
 simulation() { cargo test --workspace --test sim; }
 # The short form of deploy/fidelity.sh.
 fidelity() { "$CARGO_TARGET_DIR/debug/binlake-fidelity" --short --cells 25000 mysql-9.7 mariadb-10.11 mariadb-11.8; }
-integration() { cargo test --no-fail-fast --workspace --test it -- ${ONLY:-}; }
+# One more at a time than there are cores: most of their time the scenarios wait. Seven minutes become five.
+integration() { cargo test --no-fail-fast --workspace --test it -- --test-threads=$(($(nproc) + 1)) ${ONLY:-}; }
 
 stage "set-up" deploy/servers/install-deps.sh
 stage "servers" servers

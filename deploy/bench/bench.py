@@ -1,4 +1,5 @@
 """Measures; deploy/bench.sh is the way to call it and names its variables."""
+import json
 import os
 import pathlib
 import re
@@ -12,7 +13,9 @@ from measure import Failed, cpu_seconds, end, end_all, health, memory, run, star
 from report import Report
 from servers import CACHE, WORK, Kafka, MySql, free_port, generated, lock, say
 
-PARTS = ("tail", "kafka", "latency", "idle")
+PARTS = ("steps", "tail", "kafka", "latency", "idle", "instructions")
+STEPS = ["cargo", "bench", "--quiet", "--workspace", "--bench", "split", "--bench", "rows", "--bench", "format", "--",
+         "--warm-up-time", "0.5", "--measurement-time", "2"]
 RUNS = int(os.environ.get("BENCH_RUNS", 3))
 ROWS = {"bulk": int(os.environ.get("BENCH_ROWS", 1_000_000)), "small": int(os.environ.get("BENCH_SMALL", 300_000)),
         "mixed": int(os.environ.get("BENCH_MIXED", 300_000)), "many": int(os.environ.get("BENCH_MANY", 20_000))}
@@ -36,6 +39,26 @@ def described(kind, server):
     logs = [line.split("\t") for line in server.sql("SHOW BINARY LOGS").splitlines()]
     size = sum(int(line[1]) for line in logs)
     return logs[0][0], f"{kind}: MySQL 9.7 on loopback, {ROWS[kind] * (TABLES if kind == 'many' else 1):,} rows, log of {size:,} bytes in {len(logs)} files"
+
+
+def steps(report, tmp):
+    """Each hot step by itself, on one core, by criterion."""
+    wanted = {"rows/decode bulk": 1500, "rows/decode mixed": 600, "encode/maxwell-json": 400, "encode/binlake": 800}
+    found = {}
+    for n in range(RUNS):
+        say(f"steps, run {n + 1}")
+        results = tmp / f"steps-{n}"
+        run(["env", f"CRITERION_HOME={results}", *STEPS], tmp / "steps.log", timeout=1800)
+        for file in results.glob("**/new/benchmark.json"):
+            step = json.loads(file.read_text())
+            ns = json.loads((file.parent / "estimates.json").read_text())["median"]["point_estimate"]
+            (unit, amount), = step["throughput"].items()
+            # MB/s, or millions a second
+            found.setdefault((step["full_id"], "MB/s" if unit == "Bytes" else "M/s"), []).append(amount / ns * 1e3)
+    if missing := wanted.keys() - {name for name, _ in found}:
+        raise Failed(f"criterion left no figure of {', '.join(sorted(missing))}")
+    for (name, unit), values in sorted(found.items()):
+        report.add(f"step {name}", unit, values, least=wanted.get(name), command=" ".join(STEPS))
 
 
 def tail(report, tmp):
@@ -244,9 +267,33 @@ def idle(report, tmp):
         report.add("idle source", "% of a core", extra_cpu, most=0.1, **more)
 
 
+def instructions(report, tmp):
+    """Of decoding and encoding, per row: what a change costs, even while other programs run."""
+    if not shutil.which("valgrind"):
+        raise Failed("valgrind is missing: apt-get install valgrind")
+    for kind in ("bulk", "mixed"):
+        # What the start of the program takes is in both runs and falls out of their difference.
+        few = min(10_000, ROWS[kind] // 4)
+        many = 3 * few
+        logs = [w for path in sorted((source(kind) / "data").glob("binlog.[0-9]*")) for w in ("--file", path)]
+        for form in ("none", "maxwell-json", "binlake"):
+            say(f"instructions, {kind} {form}")
+            counts = {}
+            for rows in (few, many):
+                log = tmp / "callgrind.log"
+                run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={tmp}/callgrind.out", BINLAKE, "tail", *logs,
+                     "--format", form, "--limit", rows], log, timeout=1800)
+                counts[rows] = int(re.search(r"Collected : (\d+)", log.read_text())[1])
+            report.add(f"tail --file {kind} {form}", "instructions/row", [(counts[many] - counts[few]) / (many - few)],
+                       input=f"{kind}: binary log files of MySQL 9.7",
+                       command=f"valgrind --tool=callgrind binlake tail --file … --format {form} --limit {many:,}, less the same "
+                               f"with {few:,}, per row between")
+
+
 def main():
     names = [n for n in os.environ.get("BENCH", "all").replace(" ", ",").split(",") if n]
-    names = list(PARTS) if names == ["all"] else names
+    if names == ["all"]:
+        names = [n for n in PARTS if n != "instructions" or shutil.which("valgrind")]
     if unknown := [n for n in names if n not in PARTS]:
         raise SystemExit(f"bench: BENCH={unknown[0]}: the parts are {', '.join(PARTS)} and all")
     for binary in (BINLAKE, LOAD):

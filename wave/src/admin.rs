@@ -41,11 +41,11 @@ struct State {
     registry: Registry,
 }
 
-/// Binds `listen` and serves on a thread of its own.
+/// Reads an address to listen on.
 ///
 /// # Errors
-/// The address cannot be read or bound. Anything but loopback is refused: there is no login here.
-pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> CommandResult<Admin> {
+/// It is none, or not one of loopback: there is no login here.
+pub fn loopback(listen: &str) -> CommandResult<SocketAddr> {
     let wanted: SocketAddr = listen
         .parse()
         .map_err(|_| Exit::usage(format!("--listen {listen}: write address:port, for example 127.0.0.1:8080")))?;
@@ -53,6 +53,15 @@ pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> Comm
         return Err(Exit::usage(format!("--listen {listen}: only loopback addresses are served without a login"))
             .hint("use 127.0.0.1 and a reverse proxy that authenticates"));
     }
+    Ok(wanted)
+}
+
+/// Binds `listen` and serves on a thread of its own.
+///
+/// # Errors
+/// The address cannot be read or bound. Anything but loopback is refused: there is no login here.
+pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> CommandResult<Admin> {
+    let wanted = loopback(listen)?;
     let state = web::Data::new(State { sources, registry });
     let (told, address) = mpsc::channel();
     let thread = thread::Builder::new()
@@ -179,7 +188,8 @@ fn render(sources: &[SourceStatus]) -> String {
         for (name, value) in rows {
             let _ = write!(html, "<tr><th>{name}<td>{value}");
         }
-        for (what, list) in [("parked feed", &s.parked), ("quarantined table", &s.quarantined)] {
+        let stopped = [("parked feed", &s.parked), ("quarantined table", &s.quarantined)];
+        for (what, list) in stopped.into_iter().chain([("rows missing of", &s.as_statements)]) {
             for item in list {
                 let _ = write!(
                     html,

@@ -21,7 +21,7 @@ use pipeline::io::{Cause, Failure};
 use pipeline::rule::TablePatterns;
 
 use crate::config::Reference;
-use crate::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit, printable};
 use crate::position::From;
 use crate::source::Source;
 use crate::sql::Sql;
@@ -116,7 +116,7 @@ pub fn run(options: &CheckOptions) -> CommandResult {
         let array = serde_json::to_string_pretty(&findings).map_err(|e| Exit::new(1, e.to_string()))?;
         print(&format!("{array}\n"))?;
     } else if let Ok((name, findings)) = &checked {
-        print(&render(name, findings))?;
+        print(&printable(&render(name, findings)))?;
     }
     let (name, findings) = checked?;
     let fatal = findings.iter().filter(|f| f.severity == Severity::Fatal).count();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit, unreadable};
 use section::{Key, Section, section};
 use setting::Raw;
 pub use setting::{Reference, Size};
@@ -22,9 +22,10 @@ section! {
     pub struct Up {
         /// Folder of checkpoints, local topics and spills; one process at a time.
         data_dir: PathBuf = PathBuf::from("binlake-data");
-        /// Status page, health and metrics; loopback only.
+        /// Status page, health and metrics: address:port, the address one of loopback.
         listen: String = "127.0.0.1:8080".to_string();
-        /// Where records go: local, or kafka://host:port[,host:port…][?librdkafka.property=value&…].
+        /// Where records go: local, or kafka://host:port[,host:port…][?librdkafka.property=value&…]. For sources that
+        /// say nothing else.
         to: String = "local".to_string();
         /// How long a stop may wait for what is on its way; what is not settled then is read again at the next start.
         drain: Duration = Duration::from_secs(25), in Duration::ZERO => Duration::from_secs(3600);
@@ -38,12 +39,18 @@ section! {
         threads: Option<u32> = None, in Some(1) => Some(256);
         /// Bytes of log that may wait between a socket and its source's thread; reading stops there.
         ring: Size = Size::mib(8), in Size::mib(1) => Size::mib(1024);
-        /// Bytes handed to the publisher and not settled; reading stops there.
+        /// Bytes handed to the publisher and not settled; reading stops there, and at 2 MiB while something is settled every
+        /// 25 ms.
         in_flight: Size = Size::mib(24), in Size::mib(1) => Size::mib(28);
+        /// Time without an event after which a source has to say that it is still there. After three of it without a word
+        /// the connection counts as dead, and another one is made.
+        heartbeat: Duration = Duration::from_secs(1), in Duration::from_millis(100) => Duration::from_secs(600);
         /// Time between two checkpoints: about what is read and delivered again after a crash.
         checkpoint_interval: Duration = Duration::from_millis(500), in Duration::from_millis(10) => Duration::from_secs(60);
         /// A feed that settles nothing for this long while others do is parked, so that it does not stop them.
         park_after: Duration = Duration::from_secs(10), in Duration::from_secs(1) => Duration::from_secs(3600);
+        /// A parked feed is tried again after 5 s, then after pauses that grow to this.
+        catch_up_max: Duration = Duration::from_secs(300), in Duration::from_secs(1) => Duration::from_secs(86_400);
         /// For the TCP connection to a source, and again for TLS and login together.
         connect_timeout: Duration = Duration::from_secs(10), in Duration::from_millis(100) => Duration::from_secs(600);
         /// Pauses between attempts grow from 100 ms to this.
@@ -54,13 +61,16 @@ section! {
 section! {
     /// Local topics.
     pub struct Local {
-        /// A segment file that has reached this size is followed by a new one.
+        /// A segment file that has reached this size is followed by a new one, which begins with the next record.
         segment: Size = Size::mib(64), in Size::mib(1) => Size::mib(2048);
-        /// Per partition; older segments beyond are deleted, read or not. none: no limit.
-        retention_size: Option<Size> = None, in Some(Size::mib(1)) => Some(Size(u64::MAX));
-        /// Segments written last before this are deleted, read or not. none: no limit.
+        /// Per partition: while its segments are larger together, the oldest is deleted, read or not. The segment that is
+        /// written always stays, so that a partition may hold up to `segment` and one record where this is less. none: no
+        /// limit.
+        retention_size: Option<Size> = None, in Some(Size::mib(1)) => Some(Size::mib(1 << 30));
+        /// Segments whose last write is longer ago are deleted, read or not, except the one that is written. none: no
+        /// limit.
         retention_age: Option<Duration> = None, in Some(Duration::from_secs(1)) => Some(Duration::from_secs(86_400 * 36_500));
-        /// Larger records are refused, which ends the source.
+        /// Larger records (key, header and value together) are refused, which ends the source.
         max_record: Size = Size::mib(64), in Size(1024) => Size::mib(64);
     }
 }
@@ -68,7 +78,7 @@ section! {
 section! {
     /// A server to read.
     pub struct SourceKeys {
-        /// mysql://user@host[:3306]/[?ssl-mode=…&ssl-ca=…&ssl-cert=…&ssl-key=…].
+        /// mysql://user@host[:3306]/[?ssl-mode=…&ssl-ca=…&ssl-cert=…&ssl-key=…]. Required.
         url: String = String::new();
         /// "file:PATH" or "env:NAME". none: from the URL, BINLAKE_PASSWORD, or a prompt.
         password: Option<Reference> = None;
@@ -76,7 +86,7 @@ section! {
         name: Option<String> = None;
         /// Only for a source without a checkpoint: now, earliest, gtid:SET, FILE:POS or time:RFC3339.
         from: String = "now".to_string();
-        /// As in [up]. none: that of [up].
+        /// As `to` of [up], for this source alone. none: that of [up].
         to: Option<String> = None;
     }
 }
@@ -86,7 +96,7 @@ section! {
     pub struct Feed {
         /// none: the source's name.
         topic: Option<String> = None;
-        /// Partitions of a topic that has to be created. none: local 1, Kafka 6.
+        /// Partitions of a topic that has to be created; a local one has at most 1024. none: local 1, Kafka 6.
         partitions: Option<u32> = None, in Some(1) => Some(10_000);
         /// Globs or /regex/ on database.table, `!` excludes. Empty: all but the server's own.
         tables: String = String::new();
@@ -126,8 +136,7 @@ impl Config {
         let mut config = Config::default();
         let mut errors = Vec::new();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Exit::new(3, format!("the configuration {} cannot be read: {e}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|e| unreadable("the configuration", path, &e))?;
             config.read(&path.display().to_string(), &text, &mut errors);
         }
         config.read_environment(environment, &mut errors);

@@ -5,10 +5,30 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use coord::{
-    CoordError, Coordination, Fence, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, SourceId, Write,
+    CoordError, Coordination, Fence, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, SourceId, Taken, Write,
 };
 use pipeline::checkpoint::{Checkpoint, Stopped};
 use pipeline::io::{Cause, Failure, FailureKind, Input, Ownership};
+
+/// The part of [`Coordination`] that an instance needs; every coordination has it.
+pub trait Ownable: Send {
+    /// # Errors
+    /// As [`Coordination::take`].
+    fn take(&mut self, source: &SourceId, owner: &str, now_unix_ms: u64) -> Result<Taken, CoordError>;
+    /// # Errors
+    /// As [`Coordination::write`].
+    fn write(&mut self, fence: &Fence, batch: &[Write]) -> Result<(), CoordError>;
+}
+
+impl<C: Coordination> Ownable for C {
+    fn take(&mut self, source: &SourceId, owner: &str, now_unix_ms: u64) -> Result<Taken, CoordError> {
+        Coordination::take(self, source, owner, now_unix_ms)
+    }
+
+    fn write(&mut self, fence: &Fence, batch: &[Write]) -> Result<(), CoordError> {
+        Coordination::write(self, fence, batch)
+    }
+}
 
 /// What an instance asks of its coordination.
 #[derive(Debug)]
@@ -19,7 +39,9 @@ pub enum Request {
         incarnation: u64,
         checkpoint: Box<Checkpoint>,
         park: Vec<(String, Stopped)>,
+        unpark: Vec<String>,
         quarantine: Vec<(String, Stopped)>,
+        release: Vec<String>,
     },
 }
 
@@ -35,7 +57,7 @@ impl Coordinator {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(
-        mut backend: Box<dyn Coordination>,
+        mut backend: Box<dyn Ownable>,
         source: SourceId,
         owner: String,
         inbox: mpsc::Sender<Input>,
@@ -59,7 +81,7 @@ impl Coordinator {
     }
 }
 
-fn answer(backend: &mut dyn Coordination, source: &SourceId, owner: &str, request: Request) -> Input {
+fn answer(backend: &mut dyn Ownable, source: &SourceId, owner: &str, request: Request) -> Input {
     match request {
         Request::Take => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
@@ -68,11 +90,14 @@ fn answer(backend: &mut dyn Coordination, source: &SourceId, owner: &str, reques
                 Err(failure) => Input::TakeFailed(failure),
             }
         }
-        Request::Write { epoch, incarnation, checkpoint, park, quarantine } => {
+        Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release } => {
             let parked = park.iter().map(|(feed, stopped)| put("parked", feed, stopped));
             let stops = parked.chain(quarantine.iter().map(|(table, stopped)| put("quarantine", table, stopped)));
             let fence = Fence { source: source.clone(), epoch };
-            let last = [Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
+            // An entry goes with its checkpoint, never ahead of it.
+            let mut last = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
+            last.extend(unpark.iter().map(|feed| Write::Delete { name: format!("parked/{feed}") }));
+            last.extend(release.iter().map(|table| Write::Delete { name: format!("quarantine/{table}") }));
             match write(backend, &fence, stops, last) {
                 Ok(()) => Input::CheckpointWritten,
                 // Batches are idempotent: what may or may not be stored is written again with the next one.
@@ -85,10 +110,10 @@ fn answer(backend: &mut dyn Coordination, source: &SourceId, owner: &str, reques
 /// Writes a checkpoint with the stops that it passes. More than one batch takes are written ahead of it: a stop whose
 /// checkpoint never follows is found again when its position is read again.
 fn write(
-    backend: &mut dyn Coordination,
+    backend: &mut dyn Ownable,
     fence: &Fence,
     stops: impl Iterator<Item = Write>,
-    last: [Write; 2],
+    last: Vec<Write>,
 ) -> Result<(), CoordError> {
     let size = |w: &Write| match w {
         Write::Put { name, bytes } => name.len() + bytes.len(),
@@ -109,11 +134,17 @@ fn write(
     backend.write(fence, &batch)
 }
 
-fn put(kind: &str, name: &str, stopped: &Stopped) -> Write {
-    Write::Put { name: format!("{kind}/{name}"), bytes: serde_json::to_vec(stopped).unwrap_or_default() }
+/// Name and bytes under which a stop is stored.
+pub(crate) fn entry(kind: &str, name: &str, stopped: &Stopped) -> (String, Vec<u8>) {
+    (format!("{kind}/{name}"), serde_json::to_vec(stopped).unwrap_or_default())
 }
 
-fn ownership(taken: coord::Taken) -> Result<Ownership, Failure> {
+fn put(kind: &str, name: &str, stopped: &Stopped) -> Write {
+    let (name, bytes) = entry(kind, name, stopped);
+    Write::Put { name, bytes }
+}
+
+fn ownership(taken: Taken) -> Result<Ownership, Failure> {
     let damaged = |what: String| Failure::new(FailureKind::Permanent, Cause::Data, what);
     let checkpoint = match taken.checkpoint {
         Some(bytes) => Some(Checkpoint::from_bytes(&bytes).map_err(|e| damaged(e.to_string()))?),
@@ -157,32 +188,29 @@ mod tests {
         let data = coord::DataDir::lock(folder.path()).unwrap();
         let mut backend = coord::file::FileCoordination::open(&data).unwrap();
         let source = SourceId::new("s").unwrap();
-        let taken = backend.take(&source, "a", 1).unwrap();
+        let taken = Coordination::take(&mut backend, &source, "a", 1).unwrap();
         let checkpoint = Checkpoint {
             position: binlog::position::Position::default(),
             seq: 9,
             server_uuid: String::new(),
             commit_us: 0,
             open_xa: Vec::new(),
+            file_begun: 0,
         };
-        let stopped = Stopped {
-            file: "binlog.000001".into(),
-            pos: 4,
-            gtid_set: String::new(),
-            seq: 9,
-            reason: "r".repeat(5_000),
-        };
+        let stopped = Stopped::at(checkpoint.clone(), 1, &"r".repeat(5_000));
         let request = Request::Write {
             epoch: taken.epoch,
             incarnation: taken.incarnation,
             checkpoint: Box::new(checkpoint),
             park: vec![("feed".to_string(), stopped.clone())],
+            unpark: Vec::new(),
+            release: vec!["db.t7".to_string()],
             quarantine: (0..200).map(|i| (format!("db.t{i}"), stopped.clone())).collect(),
         };
         let answered = answer(&mut backend, &source, "a", request);
         assert!(matches!(answered, Input::CheckpointWritten), "{answered:?}");
         let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };
         assert!(ownership.checkpoint.is_some());
-        assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (1, 200));
+        assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (1, 199), "one was released");
     }
 }

@@ -1,5 +1,8 @@
 //! Why a command ends, for people and for scripts: one message, what to do next, one exit code.
 
+use std::io::Write;
+use std::path::Path;
+
 use pipeline::io::{Cause, Failure};
 
 /// A command's end that is not success. Codes: 1 internal, 2 usage, 3 not found, 4 denied, 5 conflict, 6 unavailable,
@@ -48,8 +51,32 @@ pub fn code_of(cause: Cause) -> u8 {
         Cause::Denied => 4,
         Cause::Conflict => 5,
         Cause::Unavailable => 6,
-        Cause::Data => 7,
+        Cause::Data | Cause::NoGtids => 7,
     }
+}
+
+/// The end of a command that could not read a file which `what` names.
+#[must_use]
+pub fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Exit {
+    let code = if error.kind() == std::io::ErrorKind::PermissionDenied { 4 } else { 3 };
+    Exit::new(code, format!("{what} {} cannot be read: {error}", path.display()))
+}
+
+/// `text` fit for a terminal: servers' own words are in it, and control characters of them must not reach one.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Writes to standard output. A reader that has gone, as behind `| head`, is no error: what was asked for goes on.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error, fit for a terminal; when nobody reads it any more, nothing happens.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// Result of a command.

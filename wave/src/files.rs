@@ -10,7 +10,7 @@ use binlog::checksum::{self, ChecksumAlg};
 use binlog::event::{EventHeader, EventType, FileSplitter, FormatDescription, HEADER_LEN};
 use pipeline::io::{Batch, Cause, Failure, FailureKind, Server, Start};
 
-use crate::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, unreadable};
 use crate::runner::{EventSource, SourceEvent};
 
 /// Bytes read and batched at a time.
@@ -22,6 +22,7 @@ const MAX_EVENT: usize = (1 << 30) + 4096;
 #[derive(Debug)]
 pub struct Files {
     waiting: VecDeque<PathBuf>,
+    follows: bool,
     current: Option<Open>,
     connected: bool,
     spare: Vec<Batch>,
@@ -37,6 +38,8 @@ struct Open {
     file: File,
     /// Named to the machine before its first event.
     name: Option<Vec<u8>>,
+    /// Another was read before.
+    follows: bool,
     splitter: FileSplitter,
     /// As the file's FORMAT_DESCRIPTION says; None before it.
     checksum: Option<ChecksumAlg>,
@@ -46,16 +49,17 @@ struct Open {
 
 impl Files {
     /// # Errors
-    /// A file that cannot be opened (exit code 3): found before anything is printed.
+    /// A file that cannot be opened: found before anything is printed.
     pub fn new(paths: &[PathBuf]) -> CommandResult<Files> {
         for path in paths {
             File::open(path).map_err(|e| {
-                Exit::new(3, format!("binary log {} cannot be opened: {e}", path.display()))
+                unreadable("the binary log", path, &e)
                     .hint("name files of the server's data folder, such as /var/lib/mysql/binlog.000001")
             })?;
         }
         Ok(Files {
             waiting: paths.iter().cloned().collect(),
+            follows: false,
             current: None,
             connected: false,
             spare: Vec::new(),
@@ -70,6 +74,7 @@ impl Files {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         self.current = Some(Open {
             name: Some(file_begins(name, self.checksum)),
+            follows: self.follows,
             path,
             file,
             splitter: FileSplitter::new(MAX_EVENT),
@@ -77,6 +82,7 @@ impl Files {
             chunk: vec![0; CHUNK],
             done: false,
         });
+        self.follows = true;
         Ok(true)
     }
 
@@ -114,10 +120,6 @@ impl Files {
 
 impl Open {
     fn fill(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        if let Some(event) = self.name.take() {
-            batch.buf.extend_from_slice(&event);
-            batch.events.push(0..event.len());
-        }
         while batch.buf.len() < CHUNK && !self.done {
             let n = self
                 .file
@@ -141,6 +143,13 @@ impl Open {
             loop {
                 match self.splitter.next_event() {
                     Ok(Some(event)) => {
+                        // Positions in a relay log are those of its source, which may go on from the file before.
+                        let relay = EventHeader::parse(event).is_ok_and(|header| header.relay());
+                        if let Some(name) = self.name.take().filter(|_| !(relay && self.follows)) {
+                            let start = batch.buf.len();
+                            batch.buf.extend_from_slice(&name);
+                            batch.events.push(start..batch.buf.len());
+                        }
                         let start = batch.buf.len();
                         batch.buf.extend_from_slice(event);
                         let event = batch.buf.get(start..).unwrap_or_default();
@@ -236,16 +245,21 @@ impl EventSource for Files {
 mod tests {
     use super::*;
 
-    const LOGS: [&[u8]; 4] = [
+    const LOGS: [&[u8]; 5] = [
         include_bytes!("../crates/binlog/tests/data/logs/my97_compressed.binlog"),
         include_bytes!("../crates/binlog/tests/data/logs/my97_partial.binlog"),
         include_bytes!("../crates/binlog/tests/data/logs/my5729_full.binlog"),
         include_bytes!("../crates/binlog/tests/data/logs/ma1011_compressed.binlog"),
+        include_bytes!("../crates/binlog/tests/data/logs/ma1011_full.binlog"),
     ];
 
     /// Reads a whole file: the number of its events, or what is wrong with it.
     fn read(path: &Path, bytes: &[u8]) -> Result<usize, String> {
         std::fs::write(path, bytes).unwrap();
+        read_file(path)
+    }
+
+    fn read_file(path: &Path) -> Result<usize, String> {
         let (mut files, mut events) = (Files::new(&[path.to_path_buf()]).unwrap(), 0);
         loop {
             match files.receive(Duration::ZERO) {
@@ -271,10 +285,13 @@ mod tests {
     fn a_file_cut_anywhere_ends_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("binlog.000007");
-        for log in [LOGS[0], LOGS[2]] {
+        for log in LOGS {
             let boundaries = boundaries(log);
-            for cut in 1..=log.len() {
-                let result = read(&path, &log[..cut]);
+            std::fs::write(&path, log).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            for cut in (1..=log.len()).rev() {
+                file.set_len(cut as u64).unwrap();
+                let result = read_file(&path);
                 if cut > 4 && boundaries.contains(&cut) {
                     assert!(result.is_ok(), "{cut}: {result:?}");
                     continue;
@@ -306,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn flipped_bits_are_found_with_file_offset_and_event_type() {
+    fn changed_bytes_are_found_with_file_offset_and_event_type() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("binlog.000007");
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -319,7 +336,7 @@ mod tests {
         for n in 0..10_000 {
             let mut broken = LOGS[n % LOGS.len()].to_vec();
             let at = random(broken.len());
-            broken[at] ^= 1 << random(8);
+            broken[at] ^= 1 + random(255) as u8;
             let Err(message) = read(&path, &broken) else { panic!("flip {n} at {at} was not found") };
             assert!(message.contains("binlog.000007 at offset "), "{message}");
             assert!(at < 4 || message.contains(" ("), "{at}: no event type in {message}");

@@ -17,6 +17,7 @@ pub mod questions;
 pub mod read;
 pub mod remote;
 pub mod runner;
+pub mod secrets;
 pub mod signals;
 pub mod source;
 pub mod spills;

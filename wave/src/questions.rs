@@ -5,16 +5,18 @@
 //! changed the table, or only gave it another name: that stretch of the log is read once for its statements, and
 //! remembered. What was found stays in [`Definitions`].
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use binlog::event::{Event, QueryKind, StreamState, Verb, classify_query};
+use binlog::event::{AlterPhase, Event, QueryKind, StreamState, Verb, classify_query};
 use binlog::mariadb;
 use binlog::position::{FilePos, Position};
 use binlog::query::Renaming;
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{SchemaHistory, SourceId};
+use mysql_wire::Flavor;
 use pipeline::io::{Cause, Failure, FailureKind, Skip, Start};
 
 use crate::definitions::{Definitions, Key};
@@ -220,6 +222,13 @@ impl SourceQuestions for ServerQuestions {
         Ok(definition)
     }
 
+    fn file_begun(&self, file: &str) -> Result<Option<u32>, Failure> {
+        let mut sql = Sql::connect(&self.source)?;
+        let listed = sql.log_files()?.iter().any(|f| f.name == file);
+        sql.close();
+        if listed { file_time(&self.source, file) } else { Ok(None) }
+    }
+
     fn schema_changed(&self, tables: &[Key], renames: Option<&[Renaming]>, at: &FilePos) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = match renames {
@@ -238,23 +247,29 @@ fn quote(text: &str) -> String {
 
 fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefinition, Failure> {
     let (db, name) = (quote(database), quote(table));
-    let statement = format!(
-        "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.IS_NULLABLE, c.CHARACTER_SET_NAME, c.EXTRA, k.ORDINAL_POSITION \
-         FROM information_schema.COLUMNS c LEFT JOIN information_schema.KEY_COLUMN_USAGE k \
-         ON k.TABLE_SCHEMA = c.TABLE_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME AND k.COLUMN_NAME = c.COLUMN_NAME \
-         AND k.CONSTRAINT_NAME = 'PRIMARY' \
-         WHERE c.TABLE_SCHEMA = {db} AND c.TABLE_NAME = {name} ORDER BY c.ORDINAL_POSITION"
-    );
-    let result = sql.query(&statement)?;
+    // Two statements: joined, the servers go through the columns of the table for each of them.
+    let of_table = format!("TABLE_SCHEMA = {db} AND TABLE_NAME = {name}");
+    let keys = sql.query(&format!(
+        "SELECT COLUMN_NAME, ORDINAL_POSITION FROM information_schema.KEY_COLUMN_USAGE \
+         WHERE {of_table} AND CONSTRAINT_NAME = 'PRIMARY'"
+    ))?;
+    let key_parts: HashMap<String, u16> = (0..keys.rows.len())
+        .filter_map(|i| Some((keys.text(i, 0)?, keys.text(i, 1)?.parse::<u16>().ok()?.checked_sub(1)?)))
+        .collect();
+    let result = sql.query(&format!(
+        "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, EXTRA FROM information_schema.COLUMNS \
+         WHERE {of_table} ORDER BY ORDINAL_POSITION"
+    ))?;
     let columns: Option<Vec<ColumnDefinition>> = (0..result.rows.len())
         .map(|i| {
+            let name = result.text(i, 0)?;
             Some(ColumnDefinition {
-                name: result.text(i, 0)?,
                 column_type: result.text(i, 1)?,
                 nullable: result.text(i, 2)? == "YES",
                 charset: result.text(i, 3),
                 extra: result.text(i, 4).unwrap_or_default(),
-                key_part: result.text(i, 5).and_then(|p| p.parse::<u16>().ok()).and_then(|p| p.checked_sub(1)),
+                key_part: key_parts.get(&name).copied(),
+                name,
             })
         })
         .collect();
@@ -273,6 +288,8 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
     let mut stream = StreamState::default();
     let mut at = from.clone();
     let mut changes = Vec::new();
+    // Of the transaction, if it is an ALTER in two phases.
+    let mut alter = None;
     let mut problem = None;
     Sql::scan(source, from, |raw| {
         if at >= *to {
@@ -292,6 +309,8 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
             Event::Rotate { pos, file, .. } => {
                 at = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
             }
+            Event::MariaGtid(gtid) => alter = gtid.alter,
+            _ if alter.is_some_and(|phase: AlterPhase| !phase.is_done()) => {}
             Event::Query(q) => changes.extend(change(q.sql, q.schema, &at)),
             Event::CompressedQuery(q) => {
                 let mut sql = Vec::new();
@@ -330,7 +349,14 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
     let mut sql = Sql::connect(source)?;
     let conflict = |message: String| Failure::new(FailureKind::Permanent, Cause::Conflict, message);
     Ok(match from {
-        From::Now => Start { position: sql.log_end()?, skip: None },
+        From::Now => {
+            let mut position = sql.log_end()?;
+            // A server whose gtid_mode is not ON may have a set of before, but gives no log by it.
+            if sql.flavor() == Flavor::MySql && sql.variable("gtid_mode").is_some_and(|mode| mode != "ON") {
+                position.gtids = binlog::gtid::GtidSet::default();
+            }
+            Start { position, skip: None }
+        }
         From::Earliest => {
             let files = sql.log_files()?;
             Start { position: at_file(&files[0].name), skip: None }
@@ -371,7 +397,7 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
                 let middle = low + (high - low) / 2;
                 match file_time(source, &files[middle].name)? {
                     // Whole seconds: it was begun at any moment of that second.
-                    Some(begun) if begun + 1_000_000 <= *us => low = middle,
+                    Some(begun) if (u64::from(begun) + 1) * 1_000_000 <= *us => low = middle,
                     _ => high = middle,
                 }
             }
@@ -384,14 +410,14 @@ fn at_file(name: &str) -> Position {
     Position { file_pos: FilePos { file: name.to_string(), pos: 4 }, gtids: binlog::gtid::GtidSet::default() }
 }
 
-/// When a log file was begun, microseconds since the Unix epoch: the time of its FORMAT_DESCRIPTION.
-fn file_time(source: &Source, name: &str) -> Result<Option<u64>, Failure> {
+/// When a log file was begun, seconds since the Unix epoch: the time of its FORMAT_DESCRIPTION.
+fn file_time(source: &Source, name: &str) -> Result<Option<u32>, Failure> {
     const FORMAT_DESCRIPTION: u8 = 15;
     let mut time = None;
     Sql::scan(source, &FilePos { file: name.to_string(), pos: 4 }, |raw| {
         let Some((head, rest)) = raw.split_first_chunk::<4>() else { return true };
         if rest.first() == Some(&FORMAT_DESCRIPTION) {
-            time = Some(u64::from(u32::from_le_bytes(*head)) * 1_000_000);
+            time = Some(u32::from_le_bytes(*head));
             return false;
         }
         true

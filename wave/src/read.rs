@@ -92,7 +92,7 @@ pub fn run(options: &ReadOptions, stop: &AtomicBool) -> CommandResult {
 }
 
 fn open(options: &ReadOptions, start: Start) -> CommandResult<Box<dyn Reader>> {
-    Ok(match Target::parse(&options.from)? {
+    Ok(match Target::parse("--from", &options.from)? {
         Target::Local => {
             let root = options.data_dir.join("topics");
             let mut reader = LocalTopicReader::open(&root, &options.topic).map_err(read_exit)?;
@@ -106,7 +106,9 @@ fn open(options: &ReadOptions, start: Start) -> CommandResult<Box<dyn Reader>> {
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
 fn read_exit(error: ReadError) -> Exit {
     let code = match error {
-        ReadError::Config(_) => 3,
+        ReadError::Config(_) => 2,
+        ReadError::NotFound(_) => 3,
+        ReadError::Denied(_) => 4,
         ReadError::Unavailable(_) => 6,
         ReadError::Damaged(_) => 7,
         ReadError::Gone { .. } => 5,

@@ -12,8 +12,8 @@ use watch::{SourceHandle, SourceSpec, Watch, WatchError, WatchEvent};
 use crate::runner::{EventSource, SourceEvent};
 use crate::source::{Identity, Source};
 
-/// After this long without an event the server says that it is still there; three times that and the connection counts
-/// as dead.
+/// After this long without an event the server says that it is still there, unless something else is set; three times
+/// that and the connection counts as dead.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// One source on the watch threads.
@@ -26,18 +26,36 @@ pub struct Remote {
     source: Source,
     identity: Identity,
     flavor: Flavor,
+    heartbeat: Duration,
 }
 
 impl Remote {
+    /// Asks for heartbeats every [`HEARTBEAT`].
     #[must_use]
     pub fn new(watch: Arc<Watch>, name: &str, source: Source, identity: Identity, flavor: Flavor) -> Self {
-        Remote { watch, handle: None, name: name.to_string(), source, identity, flavor }
+        Remote { watch, handle: None, name: name.to_string(), source, identity, flavor, heartbeat: HEARTBEAT }
+    }
+
+    /// Asks for heartbeats every `period` instead.
+    #[must_use]
+    pub fn with_heartbeat(self, period: Duration) -> Self {
+        Remote { heartbeat: period, ..self }
+    }
+
+    /// Says of which server, where the error does not.
+    fn failure(&self, error: &WatchError) -> Failure {
+        use WatchError as E;
+        let mut failure = failure_of(error);
+        if !matches!(error, E::Resolve { .. } | E::Connect { .. } | E::ConnectTimeout { .. }) {
+            failure.message = format!("{}: {}", self.source.address(), failure.message);
+        }
+        failure
     }
 }
 
 /// What to ask the server for: by executed set where one is known, by file and offset otherwise.
 #[must_use]
-pub fn replica_request(identity: &Identity, start: &Start, flavor: Flavor) -> ReplicaRequest {
+pub fn replica_request(identity: &Identity, start: &Start, flavor: Flavor, heartbeat: Duration) -> ReplicaRequest {
     let file_pos = &start.position.file_pos;
     let from = match &start.position.gtids {
         GtidSet::MySql(set) if !set.is_empty() && flavor == Flavor::MySql => {
@@ -48,13 +66,7 @@ pub fn replica_request(identity: &Identity, start: &Start, flavor: Flavor) -> Re
         }
         _ => StartPosition::File { file: file_pos.file.clone(), pos: file_pos.pos.max(4) },
     };
-    ReplicaRequest {
-        server_id: identity.server_id,
-        uuid: identity.uuid.clone(),
-        heartbeat: HEARTBEAT,
-        from,
-        stop_at_end: false,
-    }
+    ReplicaRequest { server_id: identity.server_id, uuid: identity.uuid.clone(), heartbeat, from, stop_at_end: false }
 }
 
 /// The identity of a server: its uuid, on MariaDB (which has none) its server id.
@@ -91,6 +103,7 @@ fn failure(kind: ErrorKind, message: String, hint: Option<&str>) -> Failure {
     let (kind, cause) = match kind {
         ErrorKind::Denied => (FailureKind::Permanent, Cause::Denied),
         ErrorKind::Conflict => (FailureKind::Permanent, Cause::Conflict),
+        ErrorKind::NoGtids => (FailureKind::Permanent, Cause::NoGtids),
         ErrorKind::Config => (FailureKind::Permanent, Cause::Data),
         ErrorKind::Unavailable | ErrorKind::Protocol => (FailureKind::Transient, Cause::Unavailable),
     };
@@ -103,7 +116,7 @@ fn failure(kind: ErrorKind, message: String, hint: Option<&str>) -> Failure {
 
 impl EventSource for Remote {
     fn connect(&mut self, from: &Start, after: Duration) {
-        let request = replica_request(&self.identity, from, self.flavor);
+        let request = replica_request(&self.identity, from, self.flavor, self.heartbeat);
         match &self.handle {
             Some(handle) => handle.connect(request, after),
             None => {
@@ -134,7 +147,7 @@ impl EventSource for Remote {
             WatchEvent::Connected(info) => SourceEvent::Connected(server_of(&info)),
             WatchEvent::Batch(batch) => SourceEvent::Batch(Batch { buf: batch.buf, events: batch.events }),
             WatchEvent::Ended => SourceEvent::End,
-            WatchEvent::Disconnected { error, .. } => SourceEvent::Disconnected(failure_of(&error)),
+            WatchEvent::Disconnected(error) => SourceEvent::Disconnected(self.failure(&error)),
         })
     }
 

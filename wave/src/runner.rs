@@ -5,6 +5,9 @@
 //! other threads and comes back through the inbox. Back-pressure: while a record is not taken by the publisher no batch
 //! is taken from the source, whose bounded ring then fills and stops that socket.
 
+mod catch_up;
+mod publishing;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -22,9 +25,13 @@ use pipeline::lifecycle::State;
 use pipeline::spill::SpillStore;
 use publish::{DeliveryError, PublishError, Publisher, Record, Report, SendOutcome, TopicId, TopicSpec};
 
-use crate::coordinator::{Coordinator, Request};
+use crate::coordinator::{Coordinator, Ownable, Request};
 use crate::outstanding::{Outstanding, Sent};
 use crate::status::{StatusCell, Waited};
+use catch_up::CatchUp;
+pub(crate) use publishing::publish_failure;
+
+pub use catch_up::{Ends, MakeEnds};
 
 /// Where events come from.
 pub trait EventSource: Send {
@@ -66,6 +73,13 @@ pub trait SourceQuestions: Send + Sync {
     /// # Errors
     /// Why none is known for sure.
     fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, String>;
+    /// When the server began this log file, in seconds since the Unix epoch; None where it has it no more.
+    ///
+    /// # Errors
+    /// The server is away.
+    fn file_begun(&self, _file: &str) -> Result<Option<u32>, Failure> {
+        Ok(None)
+    }
     /// A statement that ends at `at` changed these tables (all, when empty), or only renamed them.
     fn schema_changed(&self, _tables: &[(String, String)], _renames: Option<&[Renaming]>, _at: &FilePos) {}
 }
@@ -77,12 +91,14 @@ pub struct Parts {
     pub topics: Vec<TopicSpec>,
     pub source: Box<dyn EventSource>,
     pub publisher: Box<dyn Publisher>,
-    pub coordination: Box<dyn coord::Coordination>,
+    pub coordination: Box<dyn Ownable>,
     pub questions: Arc<dyn SourceQuestions>,
     pub spills: Box<dyn SpillStore>,
     pub status: StatusCell,
     /// Called on the runner's thread for everything a person must see.
     pub on_incident: Box<dyn FnMut(&Incident) + Send>,
+    /// For catch-ups of parked feeds; None where no feed can be parked.
+    pub make_ends: Option<MakeEnds>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -125,6 +141,8 @@ impl Runner {
             sender,
             status: parts.status,
             on_incident: parts.on_incident,
+            make_ends: parts.make_ends,
+            catch_up: None,
             out: Output::default(),
             sent: 0,
             reports: Vec::new(),
@@ -178,6 +196,8 @@ struct Loop {
     sender: mpsc::Sender<Input>,
     status: StatusCell,
     on_incident: Box<dyn FnMut(&Incident) + Send>,
+    make_ends: Option<MakeEnds>,
+    catch_up: Option<CatchUp>,
     out: Output,
     /// Records of `out` that the publisher has taken.
     sent: usize,
@@ -224,15 +244,24 @@ impl Loop {
                 self.feed(Input::Tick);
                 self.update_status();
             }
+            let caught_up = self.catch_up.take_if(|c| c.is_finished());
             while let Ok(input) = self.inbox.try_recv() {
-                self.awaiting = self.awaiting.saturating_sub(1);
+                self.awaiting = self.awaiting.saturating_sub(u32::from(!matches!(input, Input::CaughtUp { .. })));
                 self.feed(input);
+            }
+            // Behind what it had to say.
+            if let Some(caught_up) = caught_up {
+                self.feed(caught_up.join());
             }
             self.collect_reports(Duration::ZERO);
             let moved = self.pump();
             if let Some(ended) = self.run_commands() {
                 // What was handed on before a failure is good: let it arrive.
                 let _ = self.publisher.flush(LAST_FLUSH, &mut self.reports);
+                if let Some(catch_up) = self.catch_up.take() {
+                    catch_up.stop();
+                    let _ = catch_up.join();
+                }
                 self.update_status();
                 return ended;
             }
@@ -259,86 +288,12 @@ impl Loop {
             }
             moved |= self.send_records();
             let all_sent = self.sent >= self.out.sends.len();
-            if !(work == Work::More && all_sent) {
+            // A large transaction must not keep the loop from its ticks, answers and a stop.
+            let due = now.monotonic.saturating_sub(self.last_tick) >= TICK;
+            if !(work == Work::More && all_sent) || due {
                 return moved || work == Work::More;
             }
         }
-    }
-
-    /// Hands records on until all are taken or the publisher is full.
-    fn send_records(&mut self) -> bool {
-        let before = self.sent;
-        while let Some(send) = self.out.sends.get(self.sent) {
-            let arena = &self.out.arena;
-            let record = Record {
-                topic: self.ids.get(send.feed).copied().unwrap_or(TopicId(0)),
-                partition: send.partition,
-                key: send.key.as_ref().and_then(|r| arena.get(r.clone())),
-                value: arena.get(send.value.clone()).unwrap_or_default(),
-                header: arena.get(send.header.clone()).unwrap_or_default(),
-                timestamp_ms: (send.commit_us / 1000) as i64,
-                token: send.token.0,
-            };
-            match self.publisher.send(record) {
-                Ok(SendOutcome::Accepted) => {
-                    let bytes = send.value.len() + send.header.len() + send.key.as_ref().map_or(0, Range::len);
-                    self.outstanding.sent(send.token.0, Sent { commit_us: send.commit_us, feed: send.feed, bytes });
-                    self.sent += 1;
-                }
-                Ok(SendOutcome::Full) => break,
-                Err(e) => {
-                    let token = send.token;
-                    self.clear_sends();
-                    self.feed(Input::Report { token, outcome: Outcome::Unknown(e.to_string()) });
-                    return true;
-                }
-            }
-        }
-        let moved = self.sent > before;
-        if self.sent >= self.out.sends.len() {
-            self.clear_sends();
-        }
-        moved
-    }
-
-    fn clear_sends(&mut self) {
-        self.out.clear_sends();
-        self.sent = 0;
-    }
-
-    fn collect_reports(&mut self, wait: Duration) {
-        if self.ids.is_empty() {
-            return; // not open yet
-        }
-        let mut reports = std::mem::take(&mut self.reports);
-        if let Err(e) = self.publisher.poll(wait, &mut reports) {
-            tracing::warn!(error = %e, "publisher failed");
-        }
-        // One clock read for all: a read per report was 11 % of the CPU time of `tail --format maxwell-json`.
-        let now = self.now();
-        for report in reports.drain(..) {
-            let token = pipeline::ledger::Token(report.token);
-            let outcome = match report.result {
-                Ok(_) => {
-                    if let Some(sent) = self.outstanding.settled(report.token) {
-                        self.status.settled(sent.feed, sent.bytes, now.unix_us.saturating_sub(sent.commit_us));
-                    }
-                    Outcome::Settled
-                }
-                Err(DeliveryError::Topic { topic, reason }) => Outcome::Feed(format!("topic {topic}: {reason}")),
-                Err(e @ DeliveryError::TooLarge { .. }) => Outcome::TooLarge(format!(
-                    "{e}; raise max.message.bytes of the topic (and message.max.bytes in --to): it goes on from its checkpoint"
-                )),
-                Err(DeliveryError::Closed) => {
-                    self.closed = true;
-                    return;
-                }
-                Err(e) => Outcome::Unknown(e.to_string()),
-            };
-            self.status.reported(&outcome);
-            self.machine.handle(now, Input::Report { token, outcome }, &mut self.out);
-        }
-        self.reports = reports;
     }
 
     /// Nothing moved: waits for whatever comes first.
@@ -409,16 +364,27 @@ impl Loop {
             }
             Command::Connect { from, after } => self.source.connect(&from, after),
             Command::Disconnect => self.source.disconnect(),
-            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, quarantine } => {
+            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, release } => {
                 self.awaiting += 1;
-                self.coordinator.ask(Request::Write { epoch, incarnation, checkpoint, park, quarantine });
+                let write = Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release };
+                self.coordinator.ask(write);
+            }
+            Command::CatchUp { feed, ownership } => self.start_catch_up(feed, *ownership),
+            Command::EndCatchUp => {
+                if let Some(catch_up) = &self.catch_up {
+                    catch_up.stop();
+                }
             }
             Command::LoadTable { database, table, at, again } => {
                 let questions = Arc::clone(&self.questions);
                 self.ask(move || {
                     let result = questions.load_table(&database, &table, &at, again).map(Box::new);
-                    Input::TableLoaded { database, table, result }
+                    Input::TableLoaded { database, table, at, result }
                 });
+            }
+            Command::AskFile { file } => {
+                let questions = Arc::clone(&self.questions);
+                self.ask(move || Input::FileAnswered { begun: questions.file_begun(&file), file });
             }
             Command::SchemaChanged { tables, renames, at } => {
                 self.questions.schema_changed(&tables, renames.as_deref(), &at);
@@ -448,50 +414,7 @@ impl Loop {
         }
     }
 
-    /// Prepares the publisher for an epoch and opens the topics of all feeds.
-    fn open(&mut self, epoch: u64) {
-        self.clear_sends();
-        // What was outstanding is never reported as settled.
-        self.outstanding.clear();
-        let mut dropped = Vec::new();
-        if let Err(e) = self.publisher.abort(&mut dropped).and_then(|()| self.publisher.init(epoch)) {
-            self.feed(Input::OpenFailed { feed: None, failure: publish_failure(&e) });
-            return;
-        }
-        let (mut ids, mut opened) = (Vec::new(), Vec::new());
-        let parked: Vec<String> = self.machine.parked().map(|(name, _)| name.to_string()).collect();
-        for (feed, topic) in self.topics.clone().iter().enumerate() {
-            if self.machine.feed_name(feed).is_some_and(|n| parked.iter().any(|p| p == n)) {
-                ids.push(TopicId(u32::MAX));
-                opened.push(OpenTopic { topic: u32::MAX, partitions: 0 });
-                continue;
-            }
-            match self.publisher.open(topic) {
-                Ok((id, partitions)) => {
-                    ids.push(id);
-                    opened.push(OpenTopic { topic: id.0, partitions });
-                }
-                Err(e) => {
-                    self.feed(Input::OpenFailed { feed: Some(feed), failure: publish_failure(&e) });
-                    return;
-                }
-            }
-        }
-        self.ids = ids;
-        self.feed(Input::Opened(opened));
-    }
-
     fn update_status(&self) {
         self.status.update(&self.machine, self.source.queued_bytes(), self.started.elapsed(), self.waited);
     }
-}
-
-fn publish_failure(error: &PublishError) -> Failure {
-    let (kind, cause) = match error {
-        PublishError::Unavailable(_) => (FailureKind::Transient, Cause::Unavailable),
-        PublishError::Topic { .. } => (FailureKind::Permanent, Cause::NotFound),
-        PublishError::Config(_) => (FailureKind::Permanent, Cause::Usage),
-        PublishError::Fenced => (FailureKind::Fenced, Cause::Conflict),
-    };
-    Failure::new(kind, cause, error.to_string())
 }

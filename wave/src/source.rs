@@ -9,7 +9,8 @@ use mysql_wire::{ConnectOptions, Secret};
 use watch::blocking::Endpoint;
 
 use crate::config::Reference;
-use crate::exit::{CommandResult, Exit};
+use crate::exit::{CommandResult, Exit, unreadable};
+use crate::secrets;
 use pipeline::io::{Cause, Failure, FailureKind};
 
 /// A MySQL or MariaDB server to read from.
@@ -29,6 +30,23 @@ impl Source {
     /// # Errors
     /// A URL that cannot be read, a file that is not there.
     pub fn new(text: &str, password: Option<&Reference>) -> CommandResult<Source> {
+        Source::with(text, password, ask)
+    }
+
+    /// As [`Source::new`], but nobody is asked for a password: where none is found, the source has an empty one. For
+    /// looking at what was written, not for connecting.
+    ///
+    /// # Errors
+    /// As [`Source::new`].
+    pub fn unasked(text: &str, password: Option<&Reference>) -> CommandResult<Source> {
+        Source::with(text, password, |_| Ok(Secret::default()))
+    }
+
+    fn with(
+        text: &str,
+        password: Option<&Reference>,
+        ask: impl Fn(&ServerUrl) -> CommandResult<Secret>,
+    ) -> CommandResult<Source> {
         let mut url = ServerUrl::parse(text).map_err(|e| {
             Exit::usage(format!("the source's address cannot be read: {e}")).hint(
                 "write mysql://user@host:3306/?ssl-mode=required; percent-encode special characters in the password",
@@ -38,11 +56,11 @@ impl Source {
             return Err(Exit::usage("the source's address names no user").hint("write mysql://user@host:3306/"));
         }
         if url.password.is_none() {
-            url.password = Some(find_password(&url, password)?);
+            let found = find_password(password)?;
+            url.password = Some(found.map_or_else(|| ask(&url), Ok)?);
         }
-        let options = url.options_with(|path: &Path| {
-            std::fs::read(path).map_err(|e| Exit::new(3, format!("{} cannot be read: {e}", path.display())))
-        })?;
+        let options =
+            url.options_with(|path: &Path| std::fs::read(path).map_err(|e| unreadable("the file", path, &e)))?;
         Ok(Source { url, options: Arc::new(options) })
     }
 
@@ -69,22 +87,16 @@ impl Source {
     }
 }
 
-fn find_password(url: &ServerUrl, reference: Option<&Reference>) -> CommandResult<Secret> {
+/// The password where one was left for us: None when there is nothing but to ask.
+fn find_password(reference: Option<&Reference>) -> CommandResult<Option<Secret>> {
     match reference {
-        Some(Reference::File(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Exit::new(3, format!("the password file {} cannot be read: {e}", path.display())))?;
-            return Ok(Secret::new(text.trim_end_matches(['\n', '\r'])));
-        }
-        Some(Reference::Variable(name)) => {
-            let missing = |e| Exit::new(3, format!("the environment variable {name} with the password: {e}"));
-            return std::env::var(name).map(Secret::new).map_err(missing);
-        }
-        None => {}
+        Some(reference) => secrets::resolve(reference).map(Some),
+        None => Ok(std::env::var(PASSWORD_VARIABLE).ok().map(Secret::new)),
     }
-    if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
-        return Ok(Secret::new(password));
-    }
+}
+
+/// On a terminal by a prompt; elsewhere nobody is there to ask, and an account may do without.
+fn ask(url: &ServerUrl) -> CommandResult<Secret> {
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         return prompt(&format!("password of {} at {}: ", url.user, url.host));
     }
@@ -143,40 +155,6 @@ impl Identity {
     }
 }
 
-/// Overwrites the passwords of URLs in this process's own command line, as `ps` shows it. Best effort: where the
-/// system has no `/proc`, nothing happens.
-pub fn hide_passwords_in_title() {
-    use std::io::{Seek, SeekFrom};
-    let Ok(line) = std::fs::read("/proc/self/cmdline") else { return };
-    let Some(start) = argument_start() else { return };
-    let Ok(mut memory) = std::fs::OpenOptions::new().write(true).open("/proc/self/mem") else { return };
-    let mut at = 0;
-    for argument in line.split(|b| *b == 0) {
-        if let Some((from, to)) = password_span(argument)
-            && memory.seek(SeekFrom::Start(start + (at + from) as u64)).is_ok()
-        {
-            let _ = memory.write_all(&vec![b'x'; to - from]);
-        }
-        at += argument.len() + 1;
-    }
-}
-
-/// Address of the first argument: field 48 (`arg_start`) of /proc/self/stat, proc(5).
-fn argument_start() -> Option<u64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(45)?.parse().ok()
-}
-
-/// Where the password of a `scheme://user:password@host` stands in an argument.
-fn password_span(argument: &[u8]) -> Option<(usize, usize)> {
-    let text = std::str::from_utf8(argument).ok()?;
-    let begin = text.find("://")? + 3;
-    let end = begin + text[begin..].split('?').next()?.rfind('@')?;
-    let colon = begin + text[begin..end].find(':')?;
-    Some((colon + 1, end))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,15 +167,6 @@ mod tests {
         assert_ne!(Identity::random().unwrap(), Identity::random().unwrap());
         assert_eq!(a.uuid.len(), 36);
         assert!(a.server_id >= 0x8000_0000);
-    }
-
-    #[test]
-    fn password_is_found_in_an_argument() {
-        let find = |s: &str| password_span(s.as_bytes()).map(|(a, b)| s[a..b].to_string());
-        assert_eq!(find("mysql://u:p%40w@h:3306/?a=b@c").as_deref(), Some("p%40w"));
-        assert_eq!(find("--source=mysql://u:secret@h/").as_deref(), Some("secret"));
-        assert_eq!(find("mysql://u@h:3306/"), None);
-        assert_eq!(find("tail"), None);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use binlog::gtid::GtidSet;
 use binlog::position::{FilePos, Position};
-use mysql_wire::{Flavor, QueryResult, StartPosition};
+use mysql_wire::{Flavor, QueryResult, StartPosition, WireError};
 use pipeline::io::{Cause, Failure, FailureKind};
-use watch::blocking::Client;
+use watch::blocking::{BlockingError, Client};
 
 use crate::remote::{HEARTBEAT, question_failure};
 use crate::source::{Identity, Source};
@@ -20,6 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Sql {
     client: Client,
     source: Source,
+}
+
+/// Whether the server itself said that it does not do what it was asked for; the connection goes on.
+fn answered(error: &BlockingError) -> bool {
+    matches!(error, BlockingError::Wire(WireError::Server(_)))
 }
 
 /// One log file of a server, as `SHOW BINARY LOGS` gives it.
@@ -59,7 +64,20 @@ impl Sql {
     /// # Errors
     /// The server's answer, or a broken connection.
     pub fn query(&mut self, sql: &str) -> Result<QueryResult, Failure> {
-        self.client.query(sql).map_err(|e| question_failure(&e))
+        self.ask(sql).map_err(|e| self.failure(&e))
+    }
+
+    fn ask(&mut self, sql: &str) -> Result<QueryResult, BlockingError> {
+        self.client.query(sql)
+    }
+
+    /// What breaks the connection names the server; what the server says of a statement is the caller's.
+    fn failure(&self, error: &BlockingError) -> Failure {
+        let mut failure = question_failure(error);
+        if !answered(error) {
+            failure.message = format!("{}: {}", self.source.address(), failure.message);
+        }
+        failure
     }
 
     /// First column of the first row; None for NULL or no row, or a variable that this server does not have.
@@ -89,10 +107,15 @@ impl Sql {
         // The statement was renamed in 8.2 (and differently in MariaDB 10.5.2): probe, newest first.
         let mut last = None;
         for statement in ["SHOW BINARY LOG STATUS", "SHOW BINLOG STATUS", "SHOW MASTER STATUS"] {
-            match self.query(statement) {
+            match self.ask(statement) {
                 Ok(result) => return Ok(result),
-                Err(e) if e.cause == Cause::Denied => return Err(e),
-                Err(e) => last = Some(e),
+                Err(e) => {
+                    let failure = self.failure(&e);
+                    if !answered(&e) || failure.cause == Cause::Denied {
+                        return Err(failure);
+                    }
+                    last = Some(failure);
+                }
             }
         }
         Err(last.unwrap_or_else(|| Failure::new(FailureKind::Permanent, Cause::Data, "no status statement works")))

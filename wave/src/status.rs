@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use binlog::position::FilePos;
 use pipeline::checkpoint::Stopped;
-use pipeline::instance::{Instance, Totals};
+use pipeline::instance::{AsStatements, Instance, Totals};
 use pipeline::io::{Incident, Outcome};
 use pipeline::lifecycle::State;
 use serde::Serialize;
@@ -46,6 +46,8 @@ pub struct SourceStatus {
     pub streamed: bool,
     pub parked: Vec<StopLine>,
     pub quarantined: Vec<StopLine>,
+    /// Tables with changes that were logged as statements since this process started.
+    pub as_statements: Vec<StopLine>,
     /// The last ones, oldest first.
     pub incidents: Vec<IncidentLine>,
     #[serde(skip)]
@@ -53,7 +55,7 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
-    /// What keeps rows from being published at this moment, one sentence each; empty when nothing does.
+    /// What keeps rows from being published, one sentence each; empty when nothing does.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let last = self.incidents.last();
@@ -68,6 +70,7 @@ impl SourceStatus {
             |what: &str, s: &StopLine| format!("{}: {what} {}: {}; {}", self.source, s.name, s.reason, s.todo);
         problems.extend(self.parked.iter().map(|s| stopped("parked feed", s)));
         problems.extend(self.quarantined.iter().map(|s| stopped("quarantined table", s)));
+        problems.extend(self.as_statements.iter().map(|s| stopped("rows are missing of", s)));
         problems
     }
 
@@ -90,12 +93,39 @@ pub struct StopLine {
 }
 
 impl StopLine {
-    fn new(name: &str, stopped: &Stopped, mend: &str, tables: &str) -> Self {
-        let at = format!("{}:{}", stopped.file, stopped.pos);
-        let from = if stopped.gtid_set.is_empty() { at.clone() } else { format!("gtid:{}", stopped.gtid_set) };
-        let todo = format!(
-            "{mend}, then publish it from there: binlake up --from {from}{tables} with another --data-dir and --topic"
+    fn feed(name: &str, stopped: &Stopped, catching_up: bool) -> Self {
+        let todo = if catching_up {
+            "nothing: it is catching up from there and joins the others by itself"
+        } else {
+            "mend the topic: it is tried again now and then, catches up from there and joins the others by itself"
+        };
+        StopLine::new(name, stopped, todo.to_string())
+    }
+
+    fn table(name: &str, stopped: &Stopped) -> Self {
+        let mut line = StopLine::new(name, stopped, String::new());
+        let from = if line.gtid_set.is_empty() { line.at.clone() } else { format!("gtid:{}", line.gtid_set) };
+        line.todo = format!(
+            "mend what the reason names, then publish it from there: binlake up --from {from} --tables '{name}' with \
+             another --data-dir and --topic"
         );
+        line
+    }
+
+    fn statements(name: &str, seen: &AsStatements) -> Self {
+        StopLine {
+            name: name.to_owned(),
+            reason: format!("{} change(s) up to {} were logged as statements, not as rows", seen.count, seen.last),
+            at: seen.first.to_string(),
+            gtid_set: String::new(),
+            todo: "SET GLOBAL binlog_format = 'ROW', let sessions reconnect that have another, and take a new snapshot of the \
+                   tables concerned; a restart of this program clears the notice"
+                .to_string(),
+        }
+    }
+
+    fn new(name: &str, stopped: &Stopped, todo: String) -> Self {
+        let at = format!("{}:{}", stopped.file, stopped.pos);
         StopLine { name: name.to_owned(), reason: stopped.reason.clone(), at, gtid_set: stopped.gtid_set.clone(), todo }
     }
 }
@@ -133,7 +163,7 @@ struct Counted {
     /// When the rate was last made, and the rows then.
     rate_at: Duration,
     rate_rows: u64,
-    /// The last moment at which everything was settled and the source connected.
+    /// The last moment at which everything was settled and the source connected; before the first, the start.
     at_end_us: u64,
 }
 
@@ -158,7 +188,8 @@ impl StatusCell {
             state: state_name(State::Idle),
             ..SourceStatus::default()
         };
-        StatusCell { inner: Arc::new(Mutex::new(status)), counted: Arc::default(), metrics }
+        let counted = Counted { at_end_us: unix_us(), ..Counted::default() };
+        StatusCell { inner: Arc::new(Mutex::new(status)), counted: Arc::new(Mutex::new(counted)), metrics }
     }
 
     #[must_use]
@@ -186,7 +217,7 @@ impl StatusCell {
         if let Some(m) = &self.metrics {
             match outcome {
                 Outcome::Settled => {}
-                Outcome::Feed(_) => m.refused_by_topic.inc(),
+                Outcome::Feed(_) | Outcome::Denied(_) => m.refused_by_topic.inc(),
                 Outcome::TooLarge(_) => m.refused_too_large.inc(),
                 Outcome::Unknown(_) => m.unconfirmed.inc(),
             }
@@ -245,12 +276,13 @@ impl StatusCell {
             s.in_flight_bytes = machine.in_flight_bytes();
             s.queued_bytes = queued as u64;
             s.reconnects = totals.reconnects;
-            s.parked = machine.parked().map(|(name, stop)| StopLine::new(name, stop, "mend the topic", "")).collect();
-            let table = |(name, stop): (String, &Stopped)| {
-                StopLine::new(&name, stop, "mend what the reason names", &format!(" --tables '{name}'"))
-            };
+            let feed = |(name, stop)| StopLine::feed(name, stop, machine.catching_up() == Some(name));
+            s.parked = machine.parked().map(feed).collect();
+            let table = |(name, stop): (String, &Stopped)| StopLine::table(&name, stop);
             s.quarantined = machine.quarantined_tables().map(table).collect();
             s.quarantined.sort_by(|a, b| a.name.cmp(&b.name));
+            s.as_statements =
+                machine.statements().iter().map(|(name, seen)| StopLine::statements(name, seen)).collect();
         }
         let Some(m) = &self.metrics else { return };
         let before = &counted.totals;
@@ -298,7 +330,7 @@ impl Counted {
             (true, true) => machine.last_event_us(),
             (false, _) => machine.last_event_us().max(self.at_end_us),
         };
-        if since == 0 { 0 } else { now.saturating_sub(since) }
+        now.saturating_sub(if since == 0 { self.at_end_us } else { since })
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use binlog::position::FilePos;
-use coord::{Change, CoordError, Coordination, Fence, Snapshot, SourceId, Taken, Write};
+use coord::{CoordError, Fence, SourceId, Taken, Write};
 use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::format::{maxwell_json, text};
 use pipeline::instance::{InstanceConfig, Limits};
@@ -19,7 +19,8 @@ use publish::file::{FilePublisher, Framing};
 use watch::{Watch, WatchOptions};
 
 use crate::config::Reference;
-use crate::exit::{CommandResult, Exit};
+use crate::coordinator::Ownable;
+use crate::exit::{CommandResult, Exit, complain};
 use crate::files::Files;
 use crate::position::{From, Until};
 use crate::questions::{FileQuestions, ServerQuestions};
@@ -111,6 +112,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
         until: opened.until,
         limit: options.limit,
         definitions: opened.definitions,
+        catch_up: false,
     };
     let status = StatusCell::new(&opened.name, &opened.name, "stdout", None);
     let parts = Parts {
@@ -122,6 +124,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
         questions: opened.questions,
         spills: Box::new(DiskSpills::new(std::env::temp_dir())),
         status: status.clone(),
+        make_ends: None,
         on_incident: Box::new(show_incident),
     };
     let started = Instant::now();
@@ -142,14 +145,20 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
     match ended {
         Ended::Done => {
             if asked {
-                eprintln!("stopped; resume with --from {}", resume_position(&end));
+                complain(&format!("stopped; resume with --from {}", resume_position(&end)));
             }
             Ok(())
         }
         Ended::Failed(failure) if failure.kind == FailureKind::Fenced => {
             Err(Exit::from(failure).hint("another reader with the same identity took over"))
         }
-        Ended::Failed(failure) => Err(failure.into()),
+        Ended::Failed(failure) => {
+            let mut exit = Exit::from(failure);
+            if let Some(address) = opened.address.filter(|address| !exit.message.contains(address)) {
+                exit.message = format!("{address}: {}", exit.message);
+            }
+            Err(exit)
+        }
     }
 }
 
@@ -164,14 +173,14 @@ fn resume_position(status: &SourceStatus) -> String {
 
 fn print_stats(end: &SourceStatus, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64().max(1e-9);
-    eprintln!(
+    complain(&format!(
         "rows={} transactions={} bytes={} seconds={seconds:.3} rows/s={:.0} MB/s={:.1}",
         end.rows,
         end.transactions,
         end.bytes,
         end.rows as f64 / seconds,
         end.bytes as f64 / 1e6 / seconds,
-    );
+    ));
 }
 
 fn show_incident(incident: &Incident) {
@@ -180,11 +189,13 @@ fn show_incident(incident: &Incident) {
         return;
     }
     let subject = if incident.subject.is_empty() { String::new() } else { format!("{}: ", incident.subject) };
-    eprintln!("binlake: {}: {subject}{} (at {})", incident.code.name(), incident.message, incident.at);
+    complain(&format!("binlake: {}: {subject}{} (at {})", incident.code.name(), incident.message, incident.at));
 }
 
 struct Opened {
     name: String,
+    /// Of the server, if it is one.
+    address: Option<String>,
     source: Box<dyn EventSource>,
     questions: Arc<dyn SourceQuestions>,
     until: Option<pipeline::io::Until>,
@@ -203,6 +214,7 @@ fn open_files(options: &TailOptions, from: From, until: Option<Until>) -> Comman
     };
     Ok(Opened {
         name: "files".into(),
+        address: None,
         source: Box::new(Files::new(&options.files)?),
         questions: Arc::new(FileQuestions { from }),
         until,
@@ -227,13 +239,14 @@ fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> Comma
         Some(Until::Time(us)) => Some(pipeline::io::Until::Time { us, log_end: end.file_pos }),
     };
     drop(sql);
-    let name = source.default_name();
+    let (name, address) = (source.default_name(), Some(source.address()));
     let watch = Watch::start(WatchOptions { threads: Some(1), ..WatchOptions::default() })
         .map_err(|e| Exit::new(1, format!("no thread can be started: {e}")))?;
     Ok(Opened {
         questions: Arc::new(server_questions(&source, &name, from)?),
         source: Box::new(Remote::new(Arc::new(watch), &name, source, Identity::random()?, flavor)),
         name,
+        address,
         until,
         definitions: true,
     })
@@ -249,28 +262,12 @@ fn server_questions(source: &Source, name: &str, from: From) -> CommandResult<Se
 #[derive(Debug)]
 struct NoCoordination;
 
-impl Coordination for NoCoordination {
+impl Ownable for NoCoordination {
     fn take(&mut self, _source: &SourceId, _owner: &str, now_unix_ms: u64) -> Result<Taken, CoordError> {
         Ok(Taken { epoch: now_unix_ms / 1000, incarnation: now_unix_ms, checkpoint: None, entries: BTreeMap::new() })
     }
 
     fn write(&mut self, _fence: &Fence, _batch: &[Write]) -> Result<(), CoordError> {
         Ok(())
-    }
-
-    fn read(&mut self, _source: &SourceId) -> Result<Option<Snapshot>, CoordError> {
-        Ok(None)
-    }
-
-    fn release(&mut self, _fence: &Fence) -> Result<(), CoordError> {
-        Ok(())
-    }
-
-    fn watch(&mut self, _source: &SourceId) -> Result<(), CoordError> {
-        Ok(())
-    }
-
-    fn poll_changes(&mut self) -> Result<Vec<Change>, CoordError> {
-        Ok(Vec::new())
     }
 }

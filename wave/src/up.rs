@@ -3,8 +3,8 @@
 //! Stop and start again: it goes on where it was. The data folder is locked, so a second process cannot own the same
 //! sources.
 
-use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,23 +12,25 @@ use std::time::{Duration, Instant};
 use coord::file::FileCoordination;
 use coord::history::file::FileHistory;
 use coord::{DataDir, SourceId};
+use mysql_wire::Flavor;
 use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::instance::{InstanceConfig, Limits};
 use pipeline::io::Ended;
 use publish::kafka::{KafkaConfig, KafkaPublisher};
-use publish::local::{LocalConfig, LocalPublisher, LocalStore};
-use publish::{Publisher, TopicSpec};
+use publish::local::{LocalConfig, LocalPublisher, LocalStore, MAX_PARTITIONS};
+use publish::{PublishError, Publisher, TopicSpec};
 use telemetry::{Registry, SourceMetrics};
 use watch::{Watch, WatchOptions};
 
 use crate::admin;
-use crate::config::{Config, Feed, SourceConfig};
-use crate::exit::{CommandResult, Exit};
+use crate::config::{Config, Feed, Reference, SourceConfig};
+use crate::exit::{CommandResult, Exit, complain, printable, say};
 use crate::log_end::LogEnds;
 use crate::position::From;
 use crate::questions::ServerQuestions;
 use crate::remote::Remote;
-use crate::runner::{Parts, Runner};
+use crate::runner::{Ends, Parts, Runner, publish_failure};
+use crate::secrets::{self, hide, is_secret};
 use crate::source::{Identity, Source};
 use crate::spills::DiskSpills;
 use crate::sql::Sql;
@@ -45,24 +47,37 @@ pub enum Target {
 impl Target {
     /// # Errors
     /// Anything but `local` or `kafka://…`.
-    pub fn parse(text: &str) -> CommandResult<Target> {
+    pub fn parse(flag: &str, text: &str) -> CommandResult<Target> {
         if text == "local" {
             return Ok(Target::Local);
         }
         let Some(rest) = text.strip_prefix("kafka://") else {
-            return Err(Exit::usage(format!("--to {text}: write local or kafka://host:port")));
+            let shown = hide(text, &[text.to_owned()]);
+            return Err(Exit::usage(format!("{flag} {shown}: write local or kafka://host:port")));
         };
         let (brokers, query) = rest.split_once('?').unwrap_or((rest, ""));
         let brokers = brokers.trim_end_matches('/');
         if brokers.is_empty() {
-            return Err(Exit::usage("--to kafka:// names no broker; write kafka://host:port[,host:port]"));
+            return Err(Exit::usage(format!("{flag} kafka:// names no broker; write kafka://host:port[,host:port]")));
+        }
+        if brokers.contains('@') {
+            let login = "?security.protocol=SASL_SSL&sasl.mechanism=PLAIN&sasl.username=NAME&sasl.password=file:PATH";
+            return Err(
+                Exit::usage(format!("{flag} kafka:// takes no user@host")).hint(format!("write the login as {login}"))
+            );
         }
         let mut config = KafkaConfig::new(brokers);
         for pair in query.split('&').filter(|p| !p.is_empty()) {
+            // It may be the rest of a password, so it is not repeated.
             let (name, value) = pair.split_once('=').ok_or_else(|| {
-                Exit::usage(format!("--to: `{pair}` is not a property of librdkafka: write name=value"))
+                Exit::usage(format!("{flag}: a property of librdkafka is written name=value"))
+                    .hint("percent-encode special characters: & is %26")
             })?;
             let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+            let value = match Reference::of(&value).filter(|_| is_secret(name)) {
+                Some(reference) => secrets::resolve(&reference)?.expose().to_owned(),
+                None => value,
+            };
             config.properties.insert(name.to_string(), value);
         }
         Ok(Target::Kafka(config))
@@ -72,6 +87,13 @@ impl Target {
         match self {
             Target::Local => "local".into(),
             Target::Kafka(config) => format!("kafka://{}", config.bootstrap),
+        }
+    }
+
+    fn most_partitions(&self) -> u32 {
+        match self {
+            Target::Local => MAX_PARTITIONS,
+            Target::Kafka(_) => 10_000,
         }
     }
 
@@ -98,7 +120,7 @@ struct Running {
 /// # Errors
 /// With the exit code of the cause.
 pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
-    let plans = plan(config)?;
+    let plans = plan(config, Source::new)?;
     let data = DataDir::lock(&config.up.data_dir).map_err(coordination_exit)?;
     let store = if plans.iter().any(|p| matches!(p.target, Target::Local)) {
         Some(LocalStore::open(local_config(config)).map_err(publish_exit)?)
@@ -110,11 +132,11 @@ pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
         threads: wave.threads.map(|n| n as usize),
         ring_bytes: usize::try_from(wave.ring.0).unwrap_or(usize::MAX),
         connect_timeout: wave.connect_timeout,
-        backoff_max: wave.reconnect_max,
         ..WatchOptions::default()
     })
     .map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
-    let shared = Shared { config, data, store, watch: Arc::new(watch), registry: Registry::new() };
+    let coordination = FileCoordination::open(&data).map_err(coordination_exit)?;
+    let shared = Shared { config, data, coordination, store, watch: Arc::new(watch), registry: Registry::new() };
     let mut running = Vec::new();
     for plan in plans {
         running.push(start(&shared, plan)?);
@@ -129,12 +151,13 @@ pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
     ended
 }
 
-/// Finds what is wrong with a configuration without touching a server or a folder.
+/// Finds what is wrong with a configuration without touching a server or a folder, and without a question to anybody.
+/// Files and variables that it names for passwords and certificates are looked at.
 ///
 /// # Errors
 /// As [`run`] would give them.
 pub fn check(config: &Config) -> CommandResult {
-    plan(config).map(|_| ())
+    plan(config, Source::unasked).map(drop)
 }
 
 /// One source, with everything that a person wrote understood.
@@ -147,7 +170,12 @@ struct Plan {
     topics: Vec<TopicSpec>,
 }
 
-fn plan(config: &Config) -> CommandResult<Vec<Plan>> {
+/// `source` makes a source of its URL and the reference to its password.
+fn plan(
+    config: &Config,
+    source: impl Fn(&str, Option<&Reference>) -> CommandResult<Source>,
+) -> CommandResult<Vec<Plan>> {
+    admin::loopback(&config.up.listen)?;
     if config.sources.is_empty() {
         return Err(Exit::usage(
             "no source: give --source mysql://user@host:3306/ (once per source), or --config FILE",
@@ -155,13 +183,16 @@ fn plan(config: &Config) -> CommandResult<Vec<Plan>> {
     }
     let mut plans: Vec<Plan> = Vec::new();
     for SourceConfig { keys, feeds } in &config.sources {
-        let source = Source::new(&keys.url, keys.password.as_ref())?;
+        let source = source(&keys.url, keys.password.as_ref())?;
         let name = keys.name.clone().unwrap_or_else(|| source.default_name());
         SourceId::new(name.clone()).map_err(|e| Exit::usage(format!("the source's name: {e}")))?;
         if plans.iter().any(|p| p.name == name) {
             return Err(Exit::usage(format!("two sources are named {name}")).hint("one source may have many feeds"));
         }
-        let target = Target::parse(keys.to.as_ref().unwrap_or(&config.up.to))?;
+        let target = Target::parse("--to", keys.to.as_ref().unwrap_or(&config.up.to))?;
+        if let Target::Kafka(kafka) = &target {
+            KafkaPublisher::new(kafka.clone()).map_err(publish_exit)?; // connects only with `init`
+        }
         let mut plan =
             Plan { source, from: From::parse("--from", &keys.from)?, target, feeds: vec![], topics: vec![], name };
         for feed in feeds {
@@ -189,6 +220,11 @@ impl Plan {
             order: Order::RowKey,
             max_record_bytes: MAX_RECORD_BYTES,
         });
+        let most = self.target.most_partitions();
+        if let Some(wanted) = feed.partitions.filter(|n| !(1..=most).contains(n)) {
+            let message = format!("topic {topic}: {wanted} partitions; {} takes 1 to {most}", self.target.describe());
+            return Err(Exit::usage(message));
+        }
         let create_partitions = Some(feed.partitions.unwrap_or_else(|| self.target.default_partitions()));
         self.topics.push(TopicSpec { name: topic, create_partitions });
         Ok(())
@@ -199,6 +235,8 @@ impl Plan {
 struct Shared<'a> {
     config: &'a Config,
     data: DataDir,
+    /// Opened once: opening removes what unfinished writes left, which may be those of a source that runs.
+    coordination: FileCoordination,
     store: Option<Arc<LocalStore>>,
     watch: Arc<Watch>,
     registry: Registry,
@@ -222,14 +260,17 @@ fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
     let id = SourceId::new(name.clone()).map_err(coordination_exit)?;
     let history = Box::new(FileHistory::open(&shared.data).map_err(coordination_exit)?);
     let questions = ServerQuestions::new(source.clone(), id, from, history).map_err(coordination_exit)?;
-    let publisher: Box<dyn Publisher> = match (&target, &shared.store) {
-        (Target::Kafka(kafka), _) => Box::new(KafkaPublisher::new(kafka.clone()).map_err(publish_exit)?),
-        (Target::Local, Some(store)) => Box::new(LocalPublisher::new(Arc::clone(store), name.clone())),
-        (Target::Local, None) => return Err(Exit::new(1, "the local store is not open")),
+    let connections = Connections {
+        watch: Arc::clone(&shared.watch),
+        name: name.clone(),
+        server: source.clone(),
+        flavor,
+        target: target.clone(),
+        store: shared.store.clone(),
+        folder: shared.config.up.data_dir.clone(),
+        heartbeat: shared.config.wave.heartbeat,
     };
-    let folder = &shared.config.up.data_dir;
-    let scope = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-    let identity = Identity::stable(&scope.to_string_lossy(), &name);
+    let ends = connections.make(None).map_err(publish_exit)?;
     let wave = &shared.config.wave;
     let parts = Parts {
         config: InstanceConfig {
@@ -240,23 +281,58 @@ fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
                 checkpoint_interval: wave.checkpoint_interval,
                 park_after: wave.park_after,
                 backoff_max: wave.reconnect_max,
+                catch_up_max: wave.catch_up_max,
                 ..Limits::default()
             },
             headers: true,
             until: None,
             limit: None,
             definitions: true,
+            catch_up: false,
         },
         topics,
-        source: Box::new(Remote::new(Arc::clone(&shared.watch), &name, source.clone(), identity, flavor)),
-        publisher,
-        coordination: Box::new(FileCoordination::open(&shared.data).map_err(coordination_exit)?),
+        source: ends.source,
+        publisher: ends.publisher,
+        coordination: Box::new(shared.coordination.clone()),
         questions: Arc::new(questions),
-        spills: Box::new(DiskSpills::new(folder.join("spill"))),
+        spills: ends.spills,
         status: status.clone(),
         on_incident: Box::new(|_| {}),
+        make_ends: Some(Box::new(move |feed| connections.make(Some(feed)))),
     };
     Ok(Running { name, server: source, target, topics: names, runner: Some(Runner::start(parts)?), status })
+}
+
+/// What an instance and the catch-ups of its feeds are connected to.
+struct Connections {
+    watch: Arc<Watch>,
+    name: String,
+    server: Source,
+    flavor: Flavor,
+    target: Target,
+    store: Option<Arc<LocalStore>>,
+    folder: PathBuf,
+    heartbeat: Duration,
+}
+
+impl Connections {
+    /// For the instance, or for the catch-up of one feed: that is another reader, and another producer.
+    fn make(&self, feed: Option<&str>) -> Result<Ends, PublishError> {
+        let name = feed.map_or_else(|| self.name.clone(), |feed| format!("{}/{feed}", self.name));
+        let publisher: Box<dyn Publisher> = match (&self.target, &self.store) {
+            (Target::Kafka(kafka), _) => Box::new(KafkaPublisher::new(kafka.clone())?),
+            (Target::Local, Some(store)) => Box::new(LocalPublisher::new(Arc::clone(store), name.clone())),
+            (Target::Local, None) => return Err(PublishError::Config("the local store is not open".into())),
+        };
+        let scope = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
+        let identity = Identity::stable(&scope.to_string_lossy(), &name);
+        let remote = Remote::new(Arc::clone(&self.watch), &name, self.server.clone(), identity, self.flavor);
+        Ok(Ends {
+            source: Box::new(remote.with_heartbeat(self.heartbeat)),
+            publisher,
+            spills: Box::new(DiskSpills::new(self.folder.join("spill"))),
+        })
+    }
 }
 
 fn local_config(config: &Config) -> LocalConfig {
@@ -281,34 +357,27 @@ fn coordination_exit(error: coord::CoordError) -> Exit {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn publish_exit(error: publish::PublishError) -> Exit {
-    use publish::PublishError as E;
-    let code = match error {
-        E::Unavailable(_) => 6,
-        E::Topic { .. } => 3,
-        E::Config(_) => 2,
-        E::Fenced => 5,
-    };
-    Exit::new(code, error.to_string())
+fn publish_exit(error: PublishError) -> Exit {
+    publish_failure(&error).into()
 }
 
 fn announce(running: &[Running], data_dir: &Path, address: std::net::SocketAddr) {
-    println!("status page  http://{address}/");
+    say(&format!("status page  http://{address}/\n"));
     for (r, topic) in running.iter().flat_map(|r| r.topics.iter().map(move |topic| (r, topic))) {
         let read = match &r.target {
             Target::Local => format!("binlake read --data-dir {} --topic {topic}", data_dir.display()),
             Target::Kafka(config) => format!("binlake read --from kafka://{} --topic {topic}", config.bootstrap),
         };
-        println!("source       {}  ->  {}/{topic}", r.name, r.target.describe());
-        println!("read it      {read}");
+        say(&format!("source       {}  ->  {}/{topic}\nread it      {read}\n", r.name, r.target.describe()));
     }
-    let _ = std::io::stdout().flush();
 }
 
 /// Waits for the stop or the end of all sources, showing a status line; then drains.
 fn supervise(running: &mut [Running], stop: &AtomicBool, drain: Duration) -> CommandResult {
     let mut lines = StatusLines::new();
     let mut first_failure = None;
+    // Others may go on for long; of a single one the end of the command tells.
+    let several = running.len() > 1;
     let mut told = None;
     loop {
         for r in running.iter_mut() {
@@ -316,14 +385,18 @@ fn supervise(running: &mut [Running], stop: &AtomicBool, drain: Duration) -> Com
                 && let Some(runner) = r.runner.take()
                 && let Ended::Failed(failure) = runner.join()
             {
-                lines.clear();
-                eprintln!("binlake: source {}: {}", r.name, failure.message);
-                first_failure.get_or_insert(failure);
+                let mut exit = Exit::from(failure);
+                exit.message = format!("source {}: {}", r.name, exit.message);
+                if several {
+                    lines.clear();
+                    complain(&format!("binlake: {}", exit.message));
+                }
+                first_failure.get_or_insert(exit);
             }
         }
         if running.iter().all(|r| r.runner.is_none()) {
             lines.finish(running);
-            return first_failure.map_or(Ok(()), |f| Err(f.into()));
+            return first_failure.map_or(Ok(()), Err);
         }
         if stop.load(Ordering::Relaxed) && told.is_none() {
             told = Some(Instant::now());
@@ -376,16 +449,15 @@ impl StatusLines {
             let status = r.status.get();
             let rate = (status.rows - *before) as f64 / seconds;
             *before = status.rows;
-            println!("{}", line(&status, rate));
+            say(&format!("{}\n", printable(&line(&status, rate))));
         }
-        let _ = std::io::stdout().flush();
         self.shown = running.len();
     }
 
     /// Takes the lines back, so that the next ones replace them.
     fn clear(&mut self) {
         if self.terminal && self.shown > 0 {
-            print!("\x1b[{}A\x1b[J", self.shown);
+            say(&format!("\x1b[{}A\x1b[J", self.shown));
         }
         self.shown = 0;
     }
@@ -396,10 +468,11 @@ impl StatusLines {
 }
 
 fn line(s: &SourceStatus, rate: f64) -> String {
-    let trouble = match (s.parked.first(), s.quarantined.len()) {
-        (Some(p), _) => format!("  PARKED {p}"),
-        (None, 0) => String::new(),
-        (None, n) => format!("  {n} table(s) QUARANTINED"),
+    let trouble = match (s.parked.first(), s.quarantined.len(), s.as_statements.len()) {
+        (Some(p), _, _) => format!("  PARKED {p}"),
+        (None, 0, 0) => String::new(),
+        (None, 0, n) => format!("  ROWS MISSING of {n} table(s), logged as statements"),
+        (None, n, _) => format!("  {n} table(s) QUARANTINED"),
     };
     format!(
         "{}  {}  {rate:.0} rows/s  {} rows  lag {:.1} s  settled {}{trouble}",

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, Parser, Subcommand};
 use wave::check::CheckOptions;
 use wave::config::{Config, Feed, Reference, SourceConfig, SourceKeys};
-use wave::exit::{CommandResult, Exit};
+use wave::exit::{CommandResult, Exit, say};
 use wave::read::ReadOptions;
 use wave::tail::TailOptions;
 
@@ -234,7 +234,8 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
         Err(e) => {
             let text = e.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            return Err(Exit::usage(text.to_string()));
+            let arguments: Vec<String> = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+            return Err(Exit::usage(wave::secrets::hide(text, &arguments)));
         }
     };
     let filter = cli.log.as_deref().unwrap_or(match cli.command {
@@ -257,11 +258,11 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
         Command::Read(args) => wave::read::run(&read_options(args), &stop),
         Command::Config(ConfigCommand::Check { file }) => {
             wave::up::check(&Config::load(Some(&file), std::env::vars())?)?;
-            println!("{}: no mistake found", file.display());
+            say(&format!("{}: no mistake found\n", file.display()));
             Ok(())
         }
         Command::Config(ConfigCommand::Defaults) => {
-            print!("{}", Config::reference());
+            say(&Config::reference());
             Ok(())
         }
     }

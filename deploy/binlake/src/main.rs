@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use wave::exit::complain;
+
 mod cli;
 
 #[global_allocator]
@@ -10,13 +12,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // The arguments are copied first: what is overwritten below is the memory that they are read from.
     let arguments: Vec<_> = std::env::args_os().collect();
-    wave::source::hide_passwords_in_title();
+    wave::secrets::hide_in_title();
     match cli::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {
-            eprintln!("binlake: {}", exit.message);
+            complain(&format!("binlake: {}", exit.message));
             if let Some(hint) = &exit.hint {
-                eprintln!("         {hint}");
+                complain(&format!("         {hint}"));
             }
             ExitCode::from(exit.code)
         }

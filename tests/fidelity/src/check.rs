@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use crate::change::{Change, Image, Value};
-use crate::compare::{came_as_text, same};
+use crate::compare::{came_as_number, came_as_text, hidden_labels, same};
 use crate::script::{Fields, Snapshot, Step};
 use crate::settings::{Image as RowImage, Settings};
 use crate::spec::{Column, Kind, Table};
@@ -211,6 +211,11 @@ impl Check<'_> {
                 }
             }
             if column.ty.kind == Kind::FixedBinary && came_as_text(value) == Some(self.settings.full_metadata) {
+                let name = &column.name;
+                self.wrong(&format!("{} row {id} {side} `{name}`: {value:?} has the wrong form", table.path()));
+            }
+            let hidden = end.wanted[index][0].as_deref().is_some_and(|labels| hidden_labels(column.ty.kind, labels));
+            if self.form != Form::Tool && hidden && came_as_number(value) == self.settings.full_metadata {
                 let name = &column.name;
                 self.wrong(&format!("{} row {id} {side} `{name}`: {value:?} has the wrong form", table.path()));
             }

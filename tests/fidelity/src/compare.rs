@@ -18,16 +18,28 @@ pub(crate) fn same(ty: &Type, fields: &[Option<String>], value: &Value) -> Optio
     };
     let second = fields.get(1).and_then(Option::as_deref).unwrap_or_default();
     match value {
+        Value::Json(Json::Number(n)) if hidden_labels(ty.kind, first) => Some(n == second),
         Value::Json(json) => Some(json_same(ty.kind, first, second, json)),
         Value::Partial(Json::Array(operations)) if !operations.is_empty() => None,
         Value::Partial(_) => Some(false),
         Value::Cell(Cell::JsonDiff(_)) => None,
         // The error value and a label without characters look alike in text.
-        Value::Cell(Cell::Uint(n)) if ty.kind == Kind::Enum => Some(*n == 0 && second == "0"),
+        Value::Cell(Cell::Uint(0)) if ty.kind == Kind::Enum => Some(second == "0"),
         Value::Cell(_) if ty.kind == Kind::Enum && second == "0" => Some(false),
+        Value::Cell(Cell::Uint(n)) if hidden_labels(ty.kind, first) => Some(n.to_string() == second),
         Value::Cell(cell) => Some(cell_same(ty.kind, first, second, cell)),
         Value::Printed(text) => printed_same(ty, first, second, text),
     }
+}
+
+/// Whether INFORMATION_SCHEMA does not tell these labels: it says `?` for characters above U+FFFF, and for `?`.
+pub(crate) fn hidden_labels(kind: Kind, first: &str) -> bool {
+    matches!(kind, Kind::Enum | Kind::Set) && hex_text(first).contains(|c| c == '?' || c > '\u{ffff}')
+}
+
+/// Whether a value of ENUM or SET came as its number.
+pub(crate) fn came_as_number(value: &Value) -> bool {
+    matches!(value, Value::Json(Json::Number(_)) | Value::Cell(Cell::Uint(_)))
 }
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {

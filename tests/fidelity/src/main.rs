@@ -10,7 +10,10 @@ mod change;
 mod check;
 mod compare;
 mod json;
+mod live;
 mod matrix;
+#[cfg(test)]
+mod oracle;
 mod random;
 mod run;
 mod scenarios;
@@ -97,13 +100,19 @@ fn server(label: &str, options: &Options) -> Result<bool> {
             let mut names = (0..3).map(|n| format!("f{units}{}", ["", "r", "s"][n]));
             let mut next = || names.next().unwrap_or_default();
             let (matrix, changes, special) = (next(), next(), next());
+            let described = settings.full_metadata.then_some(8);
             let workloads = [
                 (matrix::steps(&server, &charsets, &matrix, options.short, &mut random), matrix, true),
-                (random::steps(&server, &charsets, &changes, *settings, count, &mut random), changes, true),
+                (random::steps(&server, &charsets, &changes, count, described, &mut random), changes, true),
                 (scenarios::steps(&server, &special, *settings), special, false),
             ];
             for (steps, database, tool) in workloads {
                 Unit { database, settings: *settings, steps: &steps, tool }.run(db, &server, &mut totals)?;
+            }
+            if !settings.full_metadata {
+                let (database, count) = (format!("f{units}l"), if options.short { 60 } else { 120 });
+                let steps = random::steps(&server, &charsets, &database, count, Some(3), &mut random);
+                Unit { database, settings: *settings, steps: &steps, tool: false }.live(db, &server, &mut totals)?;
             }
             units += 1;
             let enough = totals.row_batch.cells >= options.cells && (options.short || units >= all.len());

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::script::Step;
-use crate::settings::Settings;
 use crate::spec::{Column, Kind, Random, Server, Table, Type, quote};
 use crate::types::families;
 use crate::values::value;
@@ -19,13 +18,13 @@ struct Workload<'r> {
     steps: Vec<Step>,
 }
 
-/// `count` random steps in `database`.
+/// `count` random steps in `database`; `redefine`: one in so many changes a table.
 pub(crate) fn steps(
     server: &Server,
     charsets: &[(String, usize)],
     database: &str,
-    settings: Settings,
     count: usize,
+    redefine: Option<usize>,
     random: &mut Random,
 ) -> Vec<Step> {
     let mut pool: Vec<_> = families(server, charsets).into_iter().flat_map(|f| f.types).collect();
@@ -41,7 +40,7 @@ pub(crate) fn steps(
         workload.tables.push((table, BTreeSet::new()));
     }
     for _ in 0..count {
-        if settings.full_metadata && workload.random.one_in(8) {
+        if redefine.is_some_and(|n| workload.random.one_in(n)) {
             workload.change_table();
         } else {
             workload.change_rows();

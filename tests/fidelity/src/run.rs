@@ -71,7 +71,8 @@ fn tail(db: &Database, from: &str, format: &str) -> Result<(Vec<u8>, String)> {
     Ok((output.stdout, stderr))
 }
 
-fn log_files(db: &Database, from: &str) -> Result<Vec<PathBuf>> {
+/// Files of the log from the one named `from` on.
+pub(crate) fn log_files(db: &Database, from: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(db.dir().join("data"))? {
         let path = entry?.path();
@@ -128,7 +129,7 @@ impl Unit<'_> {
         Ok(())
     }
 
-    fn explain(&self, verdict: &mut Verdict, before: usize, stderr: &str) {
+    pub(crate) fn explain(&self, verdict: &mut Verdict, before: usize, stderr: &str) {
         for wrong in verdict.wrong.iter_mut().skip(before) {
             *wrong = format!("{wrong} ({}; {})", self.database, self.settings);
         }

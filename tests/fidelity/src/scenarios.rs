@@ -58,6 +58,21 @@ fn transactions(server: &Server, database: &str) -> Vec<Step> {
             &[&t],
         ),
         Step::new(format!("INSERT INTO {m} VALUES (1,1),(2,2);\nUPDATE {m} SET v = v + 1;\n"), &[&myisam]),
+        Step::new(
+            format!(
+                "INSERT INTO {p} VALUES (5,1,'dup'),(16,6,'new') ON DUPLICATE KEY UPDATE v = v + 1, w = VALUES(w);\n\
+                 REPLACE INTO {p} VALUES (5,50,'replaced'),(8,8,'new');\nINSERT IGNORE INTO {p} VALUES (5,0,''),(9,9,'');\n"
+            ),
+            &[&t],
+        ),
+        Step::new(
+            format!(
+                "BEGIN;\nINSERT INTO {p} VALUES (20,1,'a');\nSAVEPOINT s;\nUPDATE {p} SET v = 2 WHERE id = 20;\n\
+                 RELEASE SAVEPOINT s;\nSAVEPOINT s;\nDELETE FROM {p} WHERE id = 20;\nSAVEPOINT s;\n\
+                 INSERT INTO {p} VALUES (21,1,'b');\nROLLBACK TO s;\nINSERT INTO {p} VALUES (20,3,'c');\nCOMMIT;\n"
+            ),
+            &[&t],
+        ),
         Step::new(format!("INSERT INTO {p} VALUES {};\n", thousand.join(",")), &[&t]),
         Step::new(format!("UPDATE {p} SET v = v + 1 WHERE id >= 10000;\nDELETE FROM {p} WHERE id >= 10500;\n"), &[&t]),
         Step::new(
@@ -68,6 +83,32 @@ fn transactions(server: &Server, database: &str) -> Vec<Step> {
             &[&t],
         ),
     ];
+    // With GTIDs MySQL refuses transactions with tables of several engines.
+    if server.mariadb || !server.mysql(5, 6, 0) {
+        steps.push(Step::new(
+            format!(
+                "BEGIN;\nINSERT INTO {m} VALUES (3,3);\nINSERT INTO {p} VALUES (30,1,'gone');\nUPDATE {m} SET v = 4 WHERE id = 3;\n\
+                 ROLLBACK;\nBEGIN;\nINSERT INTO {p} VALUES (31,1,'kept');\nSAVEPOINT s;\nINSERT INTO {m} VALUES (5,5);\n\
+                 INSERT INTO {p} VALUES (32,1,'gone');\nROLLBACK TO s;\nDELETE FROM {m} WHERE id = 1;\nCOMMIT;\n\
+                 INSERT INTO {m} SELECT id + 100, v FROM {p} WHERE id < 10;\n"
+            ),
+            &[&t, &myisam],
+        ));
+    }
+    // From then on a prepared transaction leaves its connection: others come before it is decided.
+    if server.mysql(8, 0, 29) {
+        let prepare = |xid: &str, sql: &str| format!("XA START '{xid}';\n{sql}XA END '{xid}';\nXA PREPARE '{xid}';\n");
+        let (kept, gone) = (format!("{database} kept"), format!("{database} gone"));
+        steps.push(Step::new(prepare(&kept, &format!("INSERT INTO {p} VALUES (40,1,'late');\n")), &[&t]));
+        steps.push(Step::new(prepare(&gone, &format!("INSERT INTO {p} VALUES (41,1,'never');\n")), &[&t]));
+        steps.push(Step::new(format!("INSERT INTO {p} VALUES (42,1,'between');\n"), &[&t]));
+        steps.push(Step::new(format!("XA COMMIT '{kept}';\nXA ROLLBACK '{gone}';\n"), &[&t]));
+        // Never decided: at the end of the log it is open.
+        steps.push(Step::new(prepare(database, &format!("INSERT INTO {p} VALUES (43,1,'open');\n")), &[&t]));
+    }
+    // The rows that are gone are not in the log; those of the table from here on are.
+    let emptied = Rc::new(Table::clone(&myisam));
+    steps.push(Step::new(format!("TRUNCATE TABLE {m};\nINSERT INTO {m} VALUES (1,9);\n"), &[&emptied]));
     if server.mysql(8, 3, 0) {
         let tagged = format!(
             "SET gtid_next = 'AUTOMATIC:tagged';\nINSERT INTO {p} VALUES (7,7,'tag');\nSET gtid_next = AUTOMATIC;\n"
@@ -119,7 +160,8 @@ fn unusual_tables(server: &Server, database: &str) -> Vec<Step> {
     let wide = table(database, "wide", (0..999).map(|n| int(&format!("c{n}"))).collect());
     let names = ["sp ace", "quo`te", "dou\"ble", "Ж и", "日本語", "a.b", "é", "select", "back\\slash", "%s'"];
     let odd: Vec<Column> = names.iter().map(|n| column(n, "varchar(20) character set utf8mb4", Kind::Text)).collect();
-    let odd = table(database, "Таблица `x` é日本.$", odd);
+    let other = format!("{database} Б`a\"з.é日'");
+    let odd = table(&other, "Таблица `x` é日本.$", odd);
     let mut parts = vec![int("v")];
     if server.mysql(5, 7, 6) || server.maria(10, 2, 1) {
         parts.push(column("g", "int generated always as (v + 1) stored", Kind::Int));
@@ -144,7 +186,13 @@ fn unusual_tables(server: &Server, database: &str) -> Vec<Step> {
         String::new()
     };
     vec![
-        Step::new(wide.create("") + &odd.create("") + &generated.create(""), &[&wide, &odd, &generated]),
+        Step::new(
+            format!("CREATE DATABASE {};\n", quote(&other))
+                + &wide.create("")
+                + &odd.create("")
+                + &generated.create(""),
+            &[&wide, &odd, &generated],
+        ),
         Step::new(format!("INSERT INTO {w} VALUES (1,{ones}),(2,{ones});\n"), &[&wide]),
         Step::new(format!("UPDATE {w} SET c998 = NULL, c0 = 7;\nDELETE FROM {w} WHERE id = 1;\n"), &[&wide]),
         Step::new(format!("INSERT INTO {o} VALUES (1, {});\n", texts.join(",")), &[&odd]),

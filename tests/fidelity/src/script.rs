@@ -25,6 +25,22 @@ impl Step {
     pub(crate) fn new(sql: impl Into<String>, after: &[&Rc<Table>]) -> Step {
         Step { sql: sql.into(), after: after.iter().map(|t| Rc::clone(t)).collect(), gone: Vec::new() }
     }
+
+    /// The statements, what is asked after them, and the mark, for the step of that number.
+    pub(crate) fn text(&self, number: usize, database: &str, server: &Server) -> String {
+        let mut sql = self.sql.clone();
+        for (index, table) in self.after.iter().enumerate() {
+            let _ = writeln!(sql, "SELECT '{HEAD}', {number}, {index};");
+            sql.push_str(&table.select(server));
+        }
+        let _ = writeln!(sql, "INSERT INTO {}.mark VALUES ({number});", quote(database));
+        sql
+    }
+
+    /// Whether it changes a definition.
+    pub(crate) fn redefines(&self) -> bool {
+        ["ALTER TABLE ", "RENAME TABLE ", "TRUNCATE TABLE "].iter().any(|verb| self.sql.starts_with(verb))
+    }
 }
 
 /// The fields of one row, in the order of the table's columns; None is NULL.
@@ -41,18 +57,17 @@ const HEAD: &str = "@@snapshot@@";
 
 /// The SQL of the whole workload. `database` gets the table of marks.
 pub(crate) fn text(steps: &[Step], database: &str, session: &str, server: &Server) -> String {
-    let mark = format!("{}.mark", quote(database));
-    let mut sql = format!("{session}CREATE DATABASE {0};\nUSE {0};\n", quote(database));
-    let _ = writeln!(sql, "CREATE TABLE {mark} (id INT PRIMARY KEY);");
+    let mut sql = head(database, session);
     for (number, step) in steps.iter().enumerate() {
-        sql.push_str(&step.sql);
-        for (index, table) in step.after.iter().enumerate() {
-            let _ = writeln!(sql, "SELECT '{HEAD}', {number}, {index};");
-            sql.push_str(&table.select(server));
-        }
-        let _ = writeln!(sql, "INSERT INTO {mark} VALUES ({number});");
+        sql.push_str(&step.text(number, database, server));
     }
     sql
+}
+
+/// What stands before the first step.
+pub(crate) fn head(database: &str, session: &str) -> String {
+    let name = quote(database);
+    format!("{session}CREATE DATABASE {name};\nUSE {name};\nCREATE TABLE {name}.mark (id INT PRIMARY KEY);\n")
 }
 
 /// What the client printed: the snapshots of each step.

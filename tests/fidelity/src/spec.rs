@@ -38,10 +38,8 @@ impl Kind {
             Kind::Bit => vec![format!("{c}+0")],
             // The exact value; its own text is rounded.
             Kind::Float => vec![format!("{c}*1e0")],
-            Kind::Enum => vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("{c}+0")],
-            Kind::Text | Kind::Set => {
-                vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("HEX({c})")]
-            }
+            Kind::Enum | Kind::Set => vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("{c}+0")],
+            Kind::Text => vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("HEX({c})")],
             Kind::Bytes | Kind::Vector => vec![format!("HEX({c})")],
             Kind::FixedBinary => vec![c.clone(), format!("HEX(CAST({c} AS BINARY))")],
             Kind::Json => vec![format!("HEX(CAST({c} AS CHAR CHARACTER SET utf8mb4))")],

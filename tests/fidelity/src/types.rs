@@ -24,7 +24,7 @@ pub(crate) fn families(server: &Server, charsets: &[(String, usize)]) -> Vec<Fam
         Family { name: "temporals", types: temporals(server) },
         Family { name: "strings", types: strings() },
         Family { name: "blobs", types: blobs() },
-        Family { name: "labels", types: labels() },
+        Family { name: "labels", types: labels(server) },
         Family { name: "geometries", types: geometries(server) },
     ];
     for (index, chunk) in charsets.chunks(15).enumerate() {
@@ -157,13 +157,13 @@ fn blobs() -> Vec<Rc<Type>> {
     ]
 }
 
-fn labels() -> Vec<Rc<Type>> {
+fn labels(server: &Server) -> Vec<Rc<Type>> {
     let many: Vec<String> = (0..300).map(|n| format!("'label{n}'")).collect();
     let members: Vec<String> = (0..64).map(|n| format!("'m{n}'")).collect();
     let list = |name: &str, kind, types: &[String], values: &[&str]| {
         ty(format!("{name}({})", types.join(",")), kind, Gen::Listed, values)
     };
-    vec![
+    let mut types = vec![
         ty("enum('x','中','é') character set gbk", Kind::Enum, Gen::Listed, &["'x'", "'中'", "'é'", "'no label'"]),
         ty("enum('a,b','it''s','\\\\','') character set utf8mb4", Kind::Enum, Gen::Listed, &["1", "2", "3", "4", "0"]),
         ty("enum('ж','б') character set koi8r", Kind::Enum, Gen::Listed, &["1", "2"]),
@@ -171,8 +171,18 @@ fn labels() -> Vec<Rc<Type>> {
         ty("set('a','é','c') character set latin1", Kind::Set, Gen::Listed, &["''", "'a'", "'a,c'", "'a,é,c'", "7"]),
         list("set", Kind::Set, &members, &["''", "'m63'", "'m0,m8,m63'", "18446744073709551615"]),
         list("set", Kind::Set, &members[..9], &["''", "'m8'", "511"]),
-        ty("varchar(9) character set greek", Kind::Text, Gen::Text(9), &["'Ωμέγα'"]),
-    ]
+        // Second bytes that are a backslash.
+        ty("enum('表','ソ') character set sjis", Kind::Enum, Gen::Listed, &["'表'", "'ソ'"]),
+        ty("set('功','x') character set big5", Kind::Set, Gen::Listed, &["'功'", "'功,x'"]),
+    ];
+    // Where the log has labels without their character set, the form cannot be foretold by the settings.
+    if !server.mysql(8, 0, 1) || server.mysql(8, 0, 18) {
+        let (one, several) = ("enum('?','😀','中') character set utf8mb4", "set('😀','é','?') character set utf8mb4");
+        types.push(ty(one, Kind::Enum, Gen::Listed, &["1", "'😀'", "'中'", "'no label'"]));
+        types.push(ty(several, Kind::Set, Gen::Listed, &["''", "'😀'", "'é'", "'😀,é'", "4", "7"]));
+    }
+    types.push(ty("varchar(9) character set greek", Kind::Text, Gen::Text(9), &["'Ωμέγα'"]));
+    types
 }
 
 fn geometries(server: &Server) -> Vec<Rc<Type>> {

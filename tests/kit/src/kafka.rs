@@ -14,6 +14,9 @@ const HEAP: &str = "256m";
 /// A killed broker is given up after 3 s, not 9 s, and so can register again as soon.
 const PROPERTIES: &str = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500";
 
+/// Of the ports of [`Kafka::with_logins`].
+const LOGIN_PORT: u16 = 2;
+
 /// A cluster on loopback; brokers count from 1. With three brokers or more, topics have three replicas of which two
 /// must be in sync.
 #[derive(Debug)]
@@ -33,6 +36,30 @@ impl Kafka {
     pub fn with(brokers: u16, properties: &[&str]) -> Result<Kafka> {
         let ports = Ports::claim(2 * brokers)?;
         let extra = format!("{PROPERTIES}\n{}", properties.join("\n"));
+        Kafka::launch(ports, brokers, extra)
+    }
+
+    /// Starts a fresh cluster of one broker that wants a login (SASL PLAIN) at [`Kafka::login_addr`], with these users
+    /// and passwords, who may do nothing until [`Kafka::allow`]. Its usual address stays open to everybody, for tools.
+    pub fn with_logins(users: &[(&str, &str)]) -> Result<Kafka> {
+        let ports = Ports::claim(3)?;
+        let [plain, controller, login] = [0, 1, LOGIN_PORT].map(|n| format!("127.0.0.1:{}", ports.first + n));
+        let users: Vec<String> = users.iter().map(|(user, password)| format!("user_{user}=\"{password}\"")).collect();
+        let module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+        let properties = [
+            PROPERTIES.to_owned(),
+            format!("listeners=PLAINTEXT://{plain},CONTROLLER://{controller},LOGIN://{login}"),
+            format!("advertised.listeners=PLAINTEXT://{plain},LOGIN://{login}"),
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT".to_owned(),
+            "sasl.enabled.mechanisms=PLAIN".to_owned(),
+            format!("listener.name.login.plain.sasl.jaas.config={module} {};", users.join(" ")),
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
+            "super.users=User:ANONYMOUS".to_owned(),
+        ];
+        Kafka::launch(ports, 1, properties.join("\n"))
+    }
+
+    fn launch(ports: Ports, brokers: u16, extra: String) -> Result<Kafka> {
         let env = vec![("KAFKA_JVM", JVM.to_owned()), ("KAFKA_HEAP", HEAP.to_owned()), ("KAFKA_EXTRA", extra)];
         let kafka = Kafka { server: Server::new("kafka", env)?, ports, brokers };
         kafka.run()?;
@@ -52,6 +79,30 @@ impl Kafka {
     /// The address of one broker.
     pub fn addr(&self, broker: u16) -> std::net::SocketAddr {
         ([127, 0, 0, 1], self.ports.first + 2 * (broker - 1)).into()
+    }
+
+    /// Where [`Kafka::with_logins`] wants a login.
+    pub fn login_addr(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.ports.first + LOGIN_PORT).into()
+    }
+
+    /// Lets a user do `operations`, such as `Write`, on a topic. Takes about a second (a JVM).
+    pub fn allow(&self, user: &str, topic: &str, operations: &[&str]) -> Result<()> {
+        self.rights("--add", user, topic, operations)
+    }
+
+    /// Takes back what [`Kafka::allow`] gave.
+    pub fn forbid(&self, user: &str, topic: &str, operations: &[&str]) -> Result<()> {
+        self.rights("--remove", user, topic, operations)
+    }
+
+    fn rights(&self, verb: &str, user: &str, topic: &str, operations: &[&str]) -> Result<()> {
+        let user = format!("User:{user}");
+        let mut args = vec![verb, "--force", "--allow-principal", &user, "--topic", topic];
+        for operation in operations {
+            args.extend(["--operation", operation]);
+        }
+        self.tool("org.apache.kafka.tools.AclCommand", &args).map(drop)
     }
 
     /// The cluster's folder: for broker I, `I/data`, `I/log`, `I/server.properties`.

@@ -1,7 +1,8 @@
 //! Real servers, the `binlake` program and a bad network, as fixtures for tests.
 //!
 //! Each fixture is a value: [`MySql`], [`MariaDb`] and [`Kafka`] are servers of `deploy/servers` in a fresh temporary
-//! folder on free loopback ports, [`Process`] is a spawned program, [`Proxy`] a TCP proxy that misbehaves on demand.
+//! folder on free loopback ports, [`Process`] is a spawned program, [`Proxy`] a TCP proxy that misbehaves on demand,
+//! [`peer::Peer`] a server by a script and [`events`] made by hand, for what no real one sends.
 //! Fixtures are independent, so tests may start as many as they like in parallel.
 //!
 //! Invariant: nothing is left behind. Dropping a fixture, also by a panic, ends its processes and removes its folder;
@@ -9,8 +10,10 @@
 //! [`anyhow::Error`] that carries what the script or client printed.
 
 mod database;
+pub mod events;
 mod guard;
 mod kafka;
+pub mod peer;
 mod ports;
 mod process;
 mod proxy;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -178,6 +178,23 @@ impl Process {
         // A grandchild may hold the streams open; it shall not hold up the test.
         wait_until(Duration::from_secs(1), || self.stdout.reader.is_finished() && self.stderr.reader.is_finished());
         Ok(self.child.wait()?)
+    }
+
+    /// Like [`Process::wait`]; also the most memory that was resident at once, in KiB, looked at every millisecond.
+    pub fn wait_measured(&mut self, timeout: Duration) -> Result<(ExitStatus, u64)> {
+        let (end, mut peak) = (Instant::now() + timeout, 0);
+        while self.is_running() && Instant::now() < end {
+            // The last reading, not the largest: the first may still be that of the test, before the program is executed.
+            peak = self.peak_kib().unwrap_or(peak);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok((self.wait(Duration::ZERO)?, peak))
+    }
+
+    /// The most memory that was resident at once up to now, in KiB.
+    pub fn peak_kib(&self) -> Result<u64> {
+        let peak = self.proc_status("VmHWM")?;
+        Ok(peak.trim_end_matches(" kB").parse()?)
     }
 
     /// A line of `/proc/PID/status` without its name, such as `VmHWM` (peak memory, `12345 kB`) or `Threads`.

@@ -201,6 +201,15 @@ impl Checker {
         }
     }
 
+    /// A catch-up begins: what it finds stored behind its start it repeats.
+    pub(crate) fn catch_up(&mut self, feed: usize, from: Option<&Checkpoint>) {
+        let (history, feed) = (Rc::clone(&self.history), &mut self.feeds[feed]);
+        let beyond = feed.expected.iter().enumerate().filter(|(i, e)| {
+            feed.stored[*i] > 0 && !from.is_some_and(|c| covers(c, &history.txns[e.txn], &self.ends[e.txn]))
+        });
+        feed.may_repeat += beyond.map(|(i, _)| u64::from(feed.copies(i))).sum::<u64>();
+    }
+
     /// A checkpoint landed.
     pub(crate) fn checkpoint(&mut self, writer: u64, known: Known) {
         let history = Rc::clone(&self.history);
@@ -229,22 +238,33 @@ impl Checker {
             let first_unread = covered.iter().position(|c| !c).unwrap_or(covered.len());
             self.start = Some((first_open, first_unread));
         }
+        for (name, old) in &self.known.parked {
+            // Which server it was may be learned later.
+            let place = old.checkpoint().filter(|_| !old.server_uuid.is_empty());
+            let moved_back = known.parked.get(name).is_some_and(|new| place.is_some_and(|c| !new.covers(&c)));
+            if moved_back {
+                let text = format!("I5: the entry of {name} went back from {old:?} to {:?}", known.parked.get(name));
+                self.violations.push(text);
+            }
+        }
         self.known = known;
         for f in 0..self.feeds.len() {
             let feed = &self.feeds[f];
             let stop = self.known.parked.get(&feed.name);
-            let missing = feed.expected.iter().enumerate().skip_while(|(_, e)| e.txn < feed.verified).find(|(i, e)| {
+            let due = |e: &Expected| {
                 let txn = &history.txns[e.txn];
-                self.wanted(e)
-                    && covered[e.txn]
-                    && stop.is_none_or(|s| stop_covers(s, txn, &self.ends[e.txn]))
-                    && !feed.has(*i)
-            });
+                stop.map_or(covered[e.txn], |s| stop_covers(s, txn, &self.ends[e.txn]))
+            };
+            let unverified = feed.expected.iter().enumerate().skip_while(|(_, e)| e.txn < feed.verified);
+            let missing = unverified.into_iter().find(|(i, e)| self.wanted(e) && due(e) && !feed.has(*i));
             if let Some((_, e)) = missing {
                 let text = format!("the checkpoint passes {e:?}, which {} does not have (parked: {stop:?})", feed.name);
                 self.violation(format!("I1: {text}"));
             }
-            self.feeds[f].verified = first_open;
+            // What lies behind a park entry has to be seen once more when the feed is back.
+            if !self.known.parked.contains_key(&self.feeds[f].name) {
+                self.feeds[f].verified = first_open;
+            }
         }
     }
 
@@ -264,9 +284,12 @@ impl Checker {
         }
     }
 
-    /// Whether the checkpoint is at the end of the history.
+    /// Whether the checkpoint is at the end of the history, with all feeds but the broken one.
     #[must_use]
-    pub(crate) fn complete(&self) -> bool {
+    pub(crate) fn complete(&self, broken: Option<usize>) -> bool {
+        if self.known.parked.keys().any(|name| broken.is_none_or(|b| self.feeds[b].name != *name)) {
+            return false;
+        }
         let history = Rc::clone(&self.history);
         self.known
             .checkpoint

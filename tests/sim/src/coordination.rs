@@ -13,17 +13,31 @@ type Stops = Vec<(String, Stopped)>;
 #[derive(Debug)]
 pub(crate) enum Request {
     Take,
-    Write { epoch: u64, incarnation: u64, checkpoint: Checkpoint, park: Stops, quarantine: Stops },
+    Write {
+        epoch: u64,
+        incarnation: u64,
+        checkpoint: Box<Checkpoint>,
+        park: Stops,
+        unpark: Vec<String>,
+        quarantine: Stops,
+    },
 }
 
 #[must_use]
-pub(crate) fn batch(incarnation: u64, checkpoint: &Checkpoint, park: Stops, quarantine: Stops) -> Vec<Write> {
+pub(crate) fn batch(
+    incarnation: u64,
+    checkpoint: &Checkpoint,
+    park: Stops,
+    unpark: Vec<String>,
+    quarantine: Stops,
+) -> Vec<Write> {
     let put = |kind: &str, (name, stopped): (String, Stopped)| Write::Put {
         name: format!("{kind}/{name}"),
         bytes: serde_json::to_vec(&stopped).unwrap_or_default(),
     };
     let mut batch = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
     batch.extend(park.into_iter().map(|stop| put("parked", stop)));
+    batch.extend(unpark.into_iter().map(|name| Write::Delete { name: format!("parked/{name}") }));
     batch.extend(quarantine.into_iter().map(|stop| put("quarantine", stop)));
     batch
 }

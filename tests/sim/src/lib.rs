@@ -30,10 +30,12 @@ pub enum Bug {
     ParkNotInMulti,
     StartAtLatest,
     DedupByRecord,
+    UnparkEarly,
+    EntryOfReadPosition,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 9] = [
+    pub const ALL: [Bug; 11] = [
         Bug::SettledBeforeStored,
         Bug::IgnoreDeliveryError,
         Bug::CheckpointOfReadPosition,
@@ -43,6 +45,8 @@ impl Bug {
         Bug::ParkNotInMulti,
         Bug::StartAtLatest,
         Bug::DedupByRecord,
+        Bug::UnparkEarly,
+        Bug::EntryOfReadPosition,
     ];
 }
 
@@ -67,6 +71,8 @@ pub struct Stats {
     /// Parks announced, and park entries at the end.
     pub parks: u64,
     pub parked: u64,
+    pub catch_ups: u64,
+    pub rejoins: u64,
     pub unknown: u64,
     pub lost_reports: u64,
     pub late_records: u64,
@@ -78,7 +84,7 @@ pub struct Stats {
 impl Stats {
     /// Each kind with its name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 22] {
+    pub fn named(&self) -> [(&'static str, u64); 24] {
         [
             ("steps", self.steps),
             ("messages", self.messages),
@@ -96,6 +102,8 @@ impl Stats {
             ("feed faults", self.feed_faults),
             ("parks", self.parks),
             ("parked at the end", self.parked),
+            ("catch-ups", self.catch_ups),
+            ("rejoins", self.rejoins),
             ("unknown outcomes", self.unknown),
             ("lost reports", self.lost_reports),
             ("late records", self.late_records),
@@ -124,6 +132,8 @@ impl AddAssign for Stats {
         self.feed_faults += o.feed_faults;
         self.parks += o.parks;
         self.parked += o.parked;
+        self.catch_ups += o.catch_ups;
+        self.rejoins += o.rejoins;
         self.unknown += o.unknown;
         self.lost_reports += o.lost_reports;
         self.late_records += o.late_records;

@@ -23,6 +23,8 @@ struct File {
     events: Vec<Placed>,
     /// First transaction in it.
     first: usize,
+    /// Second in which it was begun.
+    begun: u32,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,8 @@ impl Server {
         while next < history.txns.len() || files.is_empty() {
             let count = rng.range(8, 60) as usize;
             let until = (next + count).min(history.txns.len());
-            let mut file = File { name: format!("{base}.{number:06}"), events: Vec::new(), first: next };
+            let mut file = File { name: format!("{base}.{number:06}"), events: Vec::new(), first: next, begun: 0 };
+            file.begun = begun(which, number);
             let mut at = 4;
             let mut place = |txn, own: Option<Body>, size: u64| {
                 file.events.push(Placed { txn, own, start: at, end: at + size });
@@ -78,6 +81,12 @@ impl Server {
         }
         let uuid = binlog::gtid::format_uuid(&history.uuids[which]);
         Server { uuid, id: which as u32 + 1, files }
+    }
+
+    /// When a file was begun; None where there is none of this name.
+    #[must_use]
+    pub(crate) fn begun(&self, file: &str) -> Option<u32> {
+        Some(self.files.iter().find(|f| f.name == file)?.begun)
     }
 
     /// End of transaction `txn`, or the start of the log.
@@ -160,12 +169,14 @@ impl Server {
                 } else {
                     dump.event += 1;
                     let Some(body) = &placed.own else { continue };
-                    event::frame(body, seconds(BASE_US), self.id, placed.end, &mut batch.buf);
+                    event::frame(body, self.files[dump.file].begun, self.id, placed.end, &mut batch.buf);
                 }
                 dump.heartbeat = true;
             } else {
                 let body = dump.preface.remove(0);
-                event::frame(&body, 0, self.id, 0, &mut batch.buf);
+                let format = body.code == event::FORMAT_DESCRIPTION;
+                let begun = if format { self.files[dump.file].begun } else { 0 };
+                event::frame(&body, begun, self.id, 0, &mut batch.buf);
             }
             batch.events.push(start..batch.buf.len());
         }
@@ -180,6 +191,11 @@ impl Server {
         }
         Some(batch)
     }
+}
+
+/// Servers begin files of one number at different times.
+fn begun(server: usize, number: u64) -> u32 {
+    (BASE_US / 1_000_000) as u32 + (number * 2) as u32 + server as u32
 }
 
 /// The executed set before transaction `until`.

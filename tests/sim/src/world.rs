@@ -1,6 +1,7 @@
 //! The driver: instances, their publishers and connections, the coordination and the topics under one scheduler with a
 //! virtual clock. Everything that happens is an event in one queue; every choice comes from the seed.
 
+mod catch_up;
 mod drive;
 mod outside;
 mod setup;
@@ -33,6 +34,7 @@ use crate::publisher::{Publisher, Queued};
 use crate::rng::Rng;
 use crate::server::{Dump, Server};
 use crate::{Bug, Stats};
+use catch_up::CatchUpOf;
 
 pub(crate) const SOURCE: &str = "sim";
 const TICK_US: u64 = 50_000;
@@ -107,9 +109,12 @@ struct Connection {
     dump: Dump,
 }
 
-/// One process with an instance; dropped at any moment in a crash.
+/// One instance; dropped at any moment in a crash.
 struct Process {
     id: u64,
+    catch_up: Option<CatchUpOf>,
+    /// Its feeds, as numbers of the history's.
+    feeds: Vec<usize>,
     machine: Instance,
     out: Output,
     sent: usize,
@@ -214,10 +219,10 @@ impl World {
             if !self.checker.violations.is_empty() {
                 return;
             }
-            if self.healed && !self.ending && self.processes.len() == 1 && self.checker.complete() {
+            if self.healed && !self.ending && self.owners() == 1 && self.checker.complete(self.broken) {
                 self.ending = true;
-                let id = self.processes[0].id;
-                self.schedule(100_000, Event::StopNow(id));
+                let owner = self.processes.iter().find(|p| p.catch_up.is_none()).map(|p| p.id);
+                self.schedule(100_000, Event::StopNow(owner.unwrap_or_default()));
             }
             if self.ending && self.processes.is_empty() {
                 break;
@@ -255,8 +260,9 @@ impl World {
     fn step(&mut self, event: Event) {
         match event {
             Event::NewInstance => {
-                if self.processes.is_empty() || !self.healed {
-                    self.new_instance();
+                if self.owners() == 0 || !self.healed {
+                    let skew = self.rng.below(4_000_000);
+                    self.start_process((0..self.feeds.len()).collect(), skew, None);
                 }
             }
             Event::Tick(id) => {
@@ -315,41 +321,45 @@ impl World {
         self.processes.iter().position(|p| p.id == id)
     }
 
-    fn new_instance(&mut self) {
+    fn start_process(&mut self, feeds: Vec<usize>, skew_us: u64, catch_up: Option<CatchUpOf>) {
         let id = self.next_id;
         self.next_id += 1;
         let config = InstanceConfig {
             source: SOURCE.into(),
-            feeds: self.feeds.clone(),
+            feeds: feeds.iter().map(|f| self.feeds[*f].clone()).collect(),
             limits: self.limits.clone(),
             headers: true,
             until: None,
             limit: None,
             definitions: false,
+            catch_up: catch_up.is_some(),
         };
+        let partitions: Vec<u32> = feeds.iter().map(|f| self.partitions[*f]).collect();
         let rates = if self.healed { FaultRates::default() } else { self.coordination_rates };
         // A topic that hangs for ever must meet the machine's bound before it fills the queue that all topics share.
         let sizes: &[usize] = if self.broken.is_some() { &[1 << 30] } else { &[500, 5_000, 1 << 20] };
         let queue = *self.rng.pick(sizes).unwrap_or(&5_000);
         let process = Process {
             id,
+            catch_up,
+            feeds,
             machine: Instance::new(config, Box::new(self.spills.clone())),
             out: Output::default(),
             sent: 0,
-            publisher: Publisher::new(&self.partitions, queue),
+            publisher: Publisher::new(&partitions, queue),
             coordination: self.world.client().with_faults(self.rng.next(), rates),
             coordination_at: 0,
             connection: None,
             connections: 0,
             // Clocks of hosts differ.
-            skew_us: self.rng.below(4_000_000),
+            skew_us,
             stopping: false,
             epoch_lost: false,
             waking: false,
         };
+        self.stats.instances += u64::from(process.catch_up.is_none());
+        self.log(|| format!("instance {id} starts with feeds {:?}", process.feeds));
         self.processes.push(process);
-        self.stats.instances += 1;
-        self.log(|| format!("instance {id} starts"));
         self.schedule(TICK_US, Event::Tick(id));
         let at = self.processes.len() - 1;
         self.input(at, Input::Start);
@@ -382,7 +392,7 @@ impl World {
 
     /// Crashes, stops and takeovers come at any step.
     fn chance_of_death(&mut self, p: usize) {
-        if self.healed || self.processes[p].stopping {
+        if self.healed || self.processes[p].stopping || self.processes[p].catch_up.is_some() {
             return;
         }
         let id = self.processes[p].id;
@@ -390,7 +400,7 @@ impl World {
             self.crash(id);
         } else if self.rng.chance(self.rates.stop * 2) {
             self.stop(id);
-        } else if self.processes.len() == 1 && self.rng.chance(self.rates.takeover * 2) {
+        } else if self.owners() == 1 && self.rng.chance(self.rates.takeover * 2) {
             self.stats.takeovers += 1;
             self.schedule(0, Event::NewInstance);
         }
@@ -401,25 +411,26 @@ impl World {
         self.log(|| format!("[{id}] CRASH"));
         self.stats.crashes += 1;
         let process = self.processes.remove(p);
-        self.strand(process.publisher);
+        self.strand(&process.feeds, process.publisher);
+        self.drop_catch_up(id);
         self.replace();
     }
 
     fn replace(&mut self) {
-        if self.processes.is_empty() && !self.ending {
+        if self.owners() == 0 && !self.ending {
             let after = self.rng.range(1_000, 400_000);
             self.schedule(after, Event::NewInstance);
         }
     }
 
     /// What a dead publisher had on its way: a part of it still arrives, in order.
-    fn strand(&mut self, mut publisher: Publisher) {
+    fn strand(&mut self, feeds: &[usize], mut publisher: Publisher) {
         for (feed, partition, queue) in publisher.take_queues() {
             let keep = self.rng.index(queue.len() + 1);
             let mut after = 0;
             for queued in queue.into_iter().take(keep) {
                 after += self.rng.below(200_000);
-                self.schedule(after, Event::StoreLate(feed, partition, queued));
+                self.schedule(after, Event::StoreLate(feeds[feed], partition, queued));
             }
         }
     }
@@ -467,9 +478,9 @@ impl World {
             }
         }
         // Of several owners the youngest stays, on a connection to the coordination without faults.
-        while self.processes.len() > 1 {
-            let id = self.processes[0].id;
-            self.crash(id);
+        while self.owners() > 1 {
+            let oldest = self.processes.iter().find(|p| p.catch_up.is_none()).map(|p| p.id);
+            self.crash(oldest.unwrap_or_default());
         }
         for p in &mut self.processes {
             let random = self.rng.next();

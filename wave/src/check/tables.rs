@@ -83,8 +83,8 @@ fn primary_keys(server: &Server, sql: &mut Sql, tables: &[(Name, String)], findi
         findings.ok("primary_key", "every table has one");
         return Ok(());
     }
-    let why = "their rows have no key: consumers cannot tell which row an update or delete is about, and the order of a \
-               row's changes holds only within the table's partition";
+    let why = "their rows have no key: consumers cannot tell which row an update or delete is about, and changes of one \
+               row may be in different partitions, with no order between them";
     let invisible = if server.is_mariadb() {
         server.version_numbers() >= (10, 3, 0)
     } else {

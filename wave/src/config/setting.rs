@@ -184,16 +184,23 @@ pub enum Reference {
     Variable(String),
 }
 
+impl Reference {
+    /// Of `file:PATH` or `env:NAME`.
+    pub(crate) fn of(text: &str) -> Option<Reference> {
+        match text.split_once(':')? {
+            ("file", path) if !path.is_empty() => Some(Reference::File(path.into())),
+            ("env", name) if !name.is_empty() => Some(Reference::Variable(name.into())),
+            _ => None,
+        }
+    }
+}
+
 impl Setting for Reference {
     fn read(raw: &Raw<'_>) -> Result<Self, String> {
         // What was written may be a password, so it is not repeated.
         let wrong = || "takes a reference, \"file:PATH\" or \"env:NAME\", never the secret itself".to_string();
         let Raw::Text(text) = raw else { return Err(wrong()) };
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Reference::File(path.into())),
-            Some(("env", name)) if !name.is_empty() => Ok(Reference::Variable(name.into())),
-            _ => Err(wrong()),
-        }
+        Reference::of(text).ok_or_else(wrong)
     }
 
     fn show(&self) -> String {

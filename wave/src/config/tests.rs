@@ -94,3 +94,58 @@ fn the_environment_counts_more_than_the_file() {
     assert!(error.message.contains("BINLAKE_WAVE__RINGS") && error.message.contains("`ring`"), "{error}");
     assert_eq!(Config::load(Some(&folder.path().join("none")), variables(&[])).unwrap_err().code, 3);
 }
+
+/// What is just outside of a value of the reference, such as `"64MiB"`, `"10s"` or 256, in the direction asked.
+fn beyond(value: &str, above: bool) -> Option<String> {
+    let text = value.trim_matches('"');
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = digits.parse().unwrap();
+    let (number, unit) = match unit {
+        "GiB" => (number << 30, "B"),
+        "MiB" => (number << 20, "B"),
+        "KiB" => (number << 10, "B"),
+        "d" => (number * 86_400_000, "ms"),
+        "h" => (number * 3_600_000, "ms"),
+        "m" => (number * 60_000, "ms"),
+        "s" => (number * 1000, "ms"),
+        unit => (number, unit),
+    };
+    let number = if above { number.checked_add(1)? } else { number.checked_sub(1)? };
+    Some(if unit.is_empty() { number.to_string() } else { format!("\"{number}{unit}\"") })
+}
+
+#[test]
+fn what_is_outside_of_a_printed_range_is_refused_with_its_line() {
+    let reference = Config::reference();
+    let (mut section, mut range, mut tried) = (String::new(), None, 0);
+    for line in reference.lines() {
+        let bare = line.trim_start_matches("# ");
+        if bare.starts_with('[') {
+            section = bare.to_string();
+        } else if let Some(text) = bare.strip_prefix("Range: ") {
+            range = text.trim_end_matches('.').split_once(" to ");
+        } else if let Some((key, _)) = bare.split_once(" = ")
+            && let Some((low, high)) = range.take()
+        {
+            for (edge, above) in [(low, false), (high, true)] {
+                let file = |value: &str| match section.as_str() {
+                    "[[source.feed]]" => {
+                        format!("[[source]]\nurl = \"mysql://u@h/\"\n[[source.feed]]\n{key} = {value}\n")
+                    }
+                    _ => format!("# one\n\n{section}\n{key} = {value}\n"),
+                };
+                assert_eq!(read(&file(edge)).1, [""; 0], "{key}: the edge is inside");
+                let Some(outside) = beyond(edge, above) else { continue };
+                let (_, errors) = read(&file(&outside));
+                let wanted = format!("f.toml:4: `{key}` of {section} is ");
+                let told = errors.first().is_some_and(|e| {
+                    e.starts_with(&wanted) && e.ends_with(&format!("it may be {low} to {high}")) && errors.len() == 1
+                });
+                assert!(told, "{key} = {outside}: {errors:?}");
+                tried += 1;
+            }
+        }
+    }
+    // Both edges of 15 keys, but nothing is below zero.
+    assert_eq!(tried, 2 * 15 - 1, "{reference}");
+}

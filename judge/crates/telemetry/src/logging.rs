@@ -55,7 +55,8 @@ pub fn init_logging(format: Format, filter: Option<&str>) -> Result<(), LogError
         Format::Json => true,
         Format::Text => false,
     };
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A program whose standard error is gone goes on; complaining there of a line that could not be written would panic.
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let done = if json {
         builder.json().flatten_event(true).with_current_span(false).try_init()
     } else {

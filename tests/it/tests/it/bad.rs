@@ -36,6 +36,12 @@ fn usage() {
     fails(&["up", "--source", "mysql://u@h/", "--to", "redis://x"], 2, &["redis://x", "kafka://"]);
     fails(&["up", "--source", "mysql://u@h/", "--format", "text"], 2, &["maxwell-json"]);
     fails(&["up", "--source", "mysql://u@h/", "--format", "xml"], 2, &["xml", "maxwell-json"]);
+    fails(&["up", "--source", "mysql://u@h/", "--partitions", "1025"], 2, &["h-3306", "1025", "1 to 1024"]);
+    fails(
+        &["up", "--source", "mysql://u@h/", "--to", "kafka://b", "--partitions", "0"],
+        2,
+        &["kafka://b", "1 to 10000"],
+    );
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("binlake.toml");
     let path = file.to_str().unwrap();
@@ -49,6 +55,102 @@ fn usage() {
     fails(&["up", "--config", path, "--tables", "a.*"], 2, &["--tables", "[[source.feed]]"]);
     fails(&["up", "--config", "/no/such.toml"], 3, &["/no/such.toml"]);
     fails(&["read", "--data-dir", dir.path().to_str().unwrap(), "--topic", "none"], 3, &["none"]);
+}
+
+/// What is quoted of a command line may hold a password.
+#[test]
+fn a_mistake_beside_a_password_does_not_show_it() {
+    let url = format!("mysql://u:{SECRET}@h/");
+    fails(&["tail", &url], 2, &["u:xxx@h"]);
+    fails(&["tail", &format!("--sorce={url}")], 2, &["--sorce", "--source"]);
+    fails(&["up", "--source", &url, "--to", &url], 2, &["--to", "u:xxx@h", "kafka://"]);
+    for (to, words) in [
+        (format!("Kafka://h?sasl.password={SECRET}"), ["sasl.password=xxx", "kafka://"]),
+        (format!("kafka://h?sasl.password=a&{SECRET}"), ["--to", "%26"]),
+        (format!("kafka://u:{SECRET}@h"), ["--to", "sasl.username"]),
+        (format!("kafka://h?sasl.passwort={SECRET}"), ["sasl.passwort", "property"]),
+    ] {
+        fails(&["up", "--source", &url, "--to", &to], 2, &words);
+    }
+    let pem = format!("kafka://h?security.protocol=SSL&ssl.key.pem={SECRET}");
+    fails(&["read", "--from", &pem, "--topic", "t"], 2, &["kafka", "ssl.key"]);
+    let (dir, mut text) = (tempfile::tempdir().unwrap(), String::from("[[source]]\n"));
+    let file = dir.path().join("binlake.toml");
+    for (line, words) in [
+        (format!("url = \"mysql://u:{SECRET}@h"), "binlake.toml:2"),
+        (format!("url = \"{url}\" \"{SECRET}\""), "binlake.toml:2"),
+        (format!("url = \"mysql://u@h/\"\npassword = \"{SECRET}\""), "file:PATH"),
+        (format!("url = \"mysql://u:{SECRET}@h:port/\""), "port"),
+    ] {
+        text.truncate("[[source]]\n".len());
+        std::fs::write(&file, format!("{text}{line}\n")).unwrap();
+        fails(&["config", "check", file.to_str().unwrap()], 2, &[words]);
+    }
+}
+
+/// Where a password or certificate is named and not to be had.
+#[test]
+fn references_that_lead_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let (file, binary) = (dir.path().join("binlake.toml"), dir.path().join("binary"));
+    std::fs::write(&binary, b"Geheim\xff\n").unwrap();
+    let binary = binary.to_str().unwrap();
+    for path in [folder, binary, "/no/such/file"] {
+        let password = ["tail", "--source", "mysql://u@h/", "--password-file", path];
+        fails(&password, 3, &["password file", path, "cannot be read"]);
+        let to = format!("kafka://h?sasl.password=file:{path}");
+        fails(&["up", "--source", "mysql://u:p@h/", "--to", &to], 3, &["password file", path]);
+        std::fs::write(&file, format!("[[source]]\nurl = \"mysql://u@h/\"\npassword = \"file:{path}\"\n")).unwrap();
+        fails(&["config", "check", file.to_str().unwrap()], 3, &["password file", path]);
+    }
+    std::fs::write(&file, "[[source]]\nurl = \"mysql://u@h/\"\npassword = \"env:BINLAKE_NO_SUCH\"\n").unwrap();
+    fails(&["config", "check", file.to_str().unwrap()], 3, &["BINLAKE_NO_SUCH"]);
+    fails(&["tail", "--source", "mysql://u:p@h/?ssl-ca=/no/such.pem"], 3, &["/no/such.pem"]);
+    fails(&["tail", "--file", folder], 7, &[folder]);
+    fails(&["up", "--config", folder], 3, &[folder]);
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_question_and_without_a_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("binlake.toml");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let source = format!("[[source]]\nurl = \"mysql://u@{address}/\"\n");
+    std::fs::write(&file, format!("[up]\nto = \"kafka://{address}\"\n{source}")).unwrap();
+    // On a terminal, where `up` asks; util-linux's `script` has one, whose keyboard is never touched.
+    let on_terminal = |command: &str| {
+        let mut script = Command::new("script");
+        let program = kit::binlake_bin().unwrap();
+        let line = format!("'{}' {command} '{}'", program.display(), file.display());
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env_remove("BINLAKE_PASSWORD");
+        let mut keyboard = Command::new("sh");
+        keyboard.args(["-c", r#"sleep 60 | exec "$@""#, "sh"]).arg(script.get_program()).args(script.get_args());
+        keyboard.env_remove("BINLAKE_PASSWORD");
+        Process::spawn(keyboard).unwrap()
+    };
+    let mut up = on_terminal("up --config");
+    up.wait_stdout(Duration::from_secs(10), |out| out.contains("password of u")).unwrap();
+    drop(up);
+    let mut check = on_terminal("config check");
+    check.wait_stdout(Duration::from_secs(10), |out| out.contains("no mistake found")).unwrap();
+    assert!(!check.stdout().contains("password of"), "{}", check.stdout());
+    drop(check);
+    server.set_nonblocking(true).unwrap();
+    let came = server.accept().map(|(_, peer)| peer);
+    assert!(came.is_err(), "{came:?} connected");
+
+    // What needs no server to be seen as wrong.
+    let path = file.to_str().unwrap();
+    for (up, words) in [
+        ("listen = \"0.0.0.0:8080\"", ["0.0.0.0:8080", "loopback"]),
+        ("to = \"kafka://b:9092?no.such.property=1\"", ["no.such.property", "kafka"]),
+        ("to = \"kafka://b:9092?acks=1\"", ["acks", "BinLake sets it itself"]),
+    ] {
+        std::fs::write(&file, format!("[up]\n{up}\n{source}")).unwrap();
+        fails(&["config", "check", path], 2, &words);
+    }
 }
 
 #[test]
@@ -74,11 +176,16 @@ fn logins_rights_and_positions() {
         .unwrap();
     let (url, port) = (mysql.url(), mysql.port());
     let tail = |user: &str| format!("mysql://{user}@127.0.0.1:{port}/");
-    fails(&["tail", "--source", &tail(&format!("binlake:{SECRET}"))], 4, &["Access denied", &port.to_string()]);
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let wrong = tail(&format!("binlake:{SECRET}"));
+    for command in [&["tail"][..], &["check"], &["up", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]]
+    {
+        fails(&[command, &["--source", &wrong]].concat(), 4, &["Access denied", &port.to_string()]);
+    }
     fails(&["tail", "--source", &tail(&format!("reader:{SECRET}"))], 4, &["REPLICATION SLAVE"]);
 
     // A password from a file or the environment; the process title shows none.
-    let dir = tempfile::tempdir().unwrap();
     let password = dir.path().join("password");
     std::fs::write(&password, "Geheim!x9\n").unwrap();
     let file = password.to_str().unwrap();
@@ -104,7 +211,6 @@ fn logins_rights_and_positions() {
     fails(&["tail", "--source", &url, "--from", "binlog.000003:99999999"], 5, &["binlog.000003", "99999999"]);
 
     // The same for a checkpoint: `up` says so and does not go on somewhere else.
-    let data = dir.path().join("data");
     let args = ["--source", &url, "--data-dir", data.to_str().unwrap()];
     let mut up = Up::start(&args);
     mysql.sql("INSERT INTO it.t VALUES (2)").unwrap();
@@ -162,6 +268,62 @@ fn logs_that_cannot_be_read() {
     fails(&up, 7, &["log_bin"]);
 }
 
+/// `check` warns and has the statement that helps; `up` reads it all the same, partitioned by the whole row.
+#[test]
+fn a_table_without_a_key() {
+    let mysql = MySql::start().unwrap();
+    mysql
+        .sql("CREATE DATABASE it; CREATE TABLE it.varied (id INT, v INT); CREATE TABLE it.same LIKE it.varied")
+        .unwrap();
+    let url = mysql.url();
+    let check = || binlake(&["check", "--source", &url, "--tables", "it.*"]);
+    let warned = check();
+    let found = format!("{}{}", warned.stdout, warned.stderr);
+    assert!(warned.code == 0 && found.contains("it.same, it.varied") && found.contains("primary_key"), "{found}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("binlake.toml"));
+    let feed = |name: &str| format!("[[source.feed]]\ntopic = \"{name}\"\ntables = \"it.{name}\"\npartitions = 4\n");
+    let (varied, same) = (feed("varied"), feed("same"));
+    std::fs::write(
+        &file,
+        format!("[up]\ndata_dir = \"{}\"\n[[source]]\nurl = \"{url}\"\n{varied}{same}", data.display()),
+    )
+    .unwrap();
+    let mut up = Up::start(&["--config", file.to_str().unwrap()]);
+    up.wait_streaming();
+    for id in 1..=20 {
+        mysql.sql(&format!("INSERT INTO it.varied VALUES ({id}, 0); INSERT INTO it.same VALUES (1, 0)")).unwrap();
+    }
+    mysql
+        .sql("UPDATE it.varied SET v = 1 WHERE id = 7; DELETE FROM it.varied WHERE id = 7; DELETE FROM it.same LIMIT 1")
+        .unwrap();
+    up.wait_settled(&mysql);
+    up.stop();
+    // Each row once; equal rows in one partition, others spread.
+    let mut came = ids(&read_local(&data, "varied"));
+    came.sort_unstable();
+    let wanted: Vec<u64> = (1..=20).flat_map(|id| if id == 7 { vec![7; 3] } else { vec![id] }).collect();
+    assert_eq!(came, wanted);
+    assert_eq!(ids(&read_local(&data, "same")), [1; 21]);
+    let used = |topic: &str| {
+        let holds = |partition: &u32| {
+            let files = std::fs::read_dir(data.join("topics").join(topic).join(partition.to_string())).unwrap();
+            files
+                .map(|file| file.unwrap())
+                .any(|file| file.path().extension().is_some_and(|e| e == "seg") && file.metadata().unwrap().len() > 100)
+        };
+        (0..4).filter(holds).count()
+    };
+    assert_eq!((used("same"), used("varied") > 1), (1, true));
+
+    let fixes = found.lines().filter(|line| line.contains("ALTER TABLE")).collect::<Vec<_>>().join(" ");
+    let fix = &fixes[fixes.find("ALTER TABLE").unwrap()..];
+    mysql.sql(fix).unwrap();
+    let again = check();
+    assert!(again.stdout.contains("every table has one"), "{}{}", again.stdout, again.stderr);
+}
+
 #[test]
 fn kafka_without_topic_and_records_too_large_for_it() {
     let kafka = Kafka::start(1).unwrap();
@@ -197,6 +359,19 @@ fn kafka_without_topic_and_records_too_large_for_it() {
     let read = ["read", "--from", &to, "--topic", "small", "--until-end"];
     assert_eq!(ids(&lines(&read)), [1, 2, 3]);
     up.stop();
+
+    // A batch larger than a segment of the topic is refused under another name, and not sent for ever.
+    let sizes = [("max.message.bytes", "8000000"), ("segment.bytes", "1048576")];
+    kafka.create_topic("segments", 1, &sizes).unwrap();
+    let wide = format!("{compression}&message.max.bytes=8000000");
+    let other = dir.path().join("other");
+    let mut up =
+        Up::start(&["--source", &url, "--to", &wide, "--topic", "segments", "--data-dir", other.to_str().unwrap()]);
+    up.wait_streaming();
+    mysql.sql("INSERT INTO it.t VALUES (4, REPEAT('long', 500000))").unwrap();
+    let status = up.process.wait(Duration::from_secs(20)).unwrap();
+    let said = up.process.stderr();
+    assert!(status.code() == Some(7) && said.contains("segment.bytes") && said.contains("segments"), "{status} {said}");
 
     // The broker is gone when it starts: it says so and waits.
     kafka.kill().unwrap();

@@ -1,50 +1,63 @@
 //! What transactions may hold, and tables that the log does not describe.
 
-use kit::MySql;
+use kit::{Database, MariaDb, MySql};
 use serde_json::Value;
 
 use crate::support::{Up, ids, lines, log_end, read_local, topic_of};
 
 #[test]
-fn rollbacks_savepoints_compression_and_statements() {
+fn contents_of_transactions_on_mysql() {
     // Without GTIDs, for with them a server refuses transactions with tables of several engines.
     let mysql = MySql::with("9.7", &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).unwrap();
-    let from = log_end(&mysql);
-    mysql
-        .sql(
-            "CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad VARCHAR(100)) ENGINE=InnoDB; \
-               CREATE TABLE it.m (id BIGINT PRIMARY KEY) ENGINE=MyISAM",
-        )
-        .unwrap();
-    mysql
-        .sql(
-            "START TRANSACTION; INSERT INTO it.t VALUES (1, ''); SAVEPOINT `a b`; INSERT INTO it.t VALUES (2, ''); \
-               SAVEPOINT c; INSERT INTO it.t VALUES (3, ''); ROLLBACK TO SAVEPOINT `a b`; \
-               INSERT INTO it.t VALUES (4, ''); COMMIT",
-        )
-        .unwrap();
-    mysql.sql("START TRANSACTION; INSERT INTO it.t VALUES (5, ''); ROLLBACK").unwrap();
+    contents_of_transactions(&mysql, "SET SESSION binlog_transaction_compression = ON");
+}
+
+#[test]
+fn contents_of_transactions_on_mariadb() {
+    for version in ["10.11", "11.8"] {
+        let compress = "SET GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10";
+        contents_of_transactions(&MariaDb::with(version, &[]).unwrap(), compress);
+    }
+}
+
+/// Rollbacks, savepoints, tables of two engines, compression and statements.
+fn contents_of_transactions(db: &Database, compress: &str) {
+    let from = log_end(db);
+    db.sql(
+        "CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad VARCHAR(100)) ENGINE=InnoDB; \
+         CREATE TABLE it.m (id BIGINT PRIMARY KEY) ENGINE=MyISAM",
+    )
+    .unwrap();
+    db.sql(
+        "START TRANSACTION; INSERT INTO it.t VALUES (1, ''); SAVEPOINT `a b`; INSERT INTO it.t VALUES (2, ''); \
+         SAVEPOINT c; INSERT INTO it.t VALUES (3, ''); ROLLBACK TO SAVEPOINT `a b`; \
+         INSERT INTO it.t VALUES (4, ''); COMMIT",
+    )
+    .unwrap();
+    db.sql("START TRANSACTION; INSERT INTO it.t VALUES (5, ''); ROLLBACK").unwrap();
     // The row of MyISAM stays, and its rollback is in the log.
-    mysql
-        .sql(
-            "START TRANSACTION; INSERT INTO it.m VALUES (6); INSERT INTO it.t VALUES (7, ''); SAVEPOINT s; \
-               INSERT INTO it.m VALUES (8); INSERT INTO it.t VALUES (9, ''); ROLLBACK TO s; COMMIT",
-        )
+    db.sql(
+        "START TRANSACTION; INSERT INTO it.m VALUES (6); INSERT INTO it.t VALUES (7, ''); SAVEPOINT s; \
+         INSERT INTO it.m VALUES (8); INSERT INTO it.t VALUES (9, ''); ROLLBACK TO s; COMMIT",
+    )
+    .unwrap();
+    db.sql(&format!(
+        "{compress}; START TRANSACTION; INSERT INTO it.t VALUES (10, 'z'); \
+         UPDATE it.t SET id = 11, pad = REPEAT('z', 90) WHERE id = 10; DELETE FROM it.t WHERE id = 4; COMMIT"
+    ))
+    .unwrap();
+    db.sql("TRUNCATE TABLE it.t; ALTER TABLE it.t ADD COLUMN more INT FIRST, DROP COLUMN pad").unwrap();
+    db.sql("CREATE TABLE it.c AS SELECT 12 AS id UNION SELECT 13; INSERT INTO it.t VALUES (1, 14); DROP TABLE it.c")
         .unwrap();
-    mysql
-        .sql(
-            "SET SESSION binlog_transaction_compression = ON; START TRANSACTION; INSERT INTO it.t VALUES (10, 'z'); \
-               UPDATE it.t SET id = 11, pad = REPEAT('z', 90) WHERE id = 10; DELETE FROM it.t WHERE id = 4; COMMIT",
-        )
-        .unwrap();
-    mysql.sql("TRUNCATE TABLE it.t; ALTER TABLE it.t ADD COLUMN more INT FIRST, DROP COLUMN pad").unwrap();
-    mysql
-        .sql("CREATE TABLE it.c AS SELECT 12 AS id UNION SELECT 13; INSERT INTO it.t VALUES (1, 14); DROP TABLE it.c")
-        .unwrap();
-    let url = mysql.url();
-    let tail = ["tail", "--source", &url, "--from", &from, "--until", "now"];
+    db.sql(
+        "CREATE TEMPORARY TABLE it.tmp (id INT); INSERT INTO it.tmp VALUES (90); INSERT INTO it.m SELECT 15 FROM it.tmp; \
+         DROP TEMPORARY TABLE it.tmp; START TRANSACTION; INSERT INTO it.t VALUES (1, 16); INSERT INTO it.m VALUES (17); ROLLBACK",
+    )
+    .unwrap();
+    let url = db.url();
+    let tail = ["tail", "--source", &url, "--tables", "it.*", "--from", &from, "--until", "now"];
     let rows = lines(&tail);
-    assert_eq!(ids(&rows), [1, 4, 6, 8, 7, 10, 11, 4, 12, 13, 14], "{rows:#?}");
+    assert_eq!(ids(&rows), [1, 4, 6, 8, 7, 10, 11, 4, 12, 13, 14, 15, 17], "{rows:#?}");
     let types: Vec<Value> = rows.iter().map(|r| serde_json::from_str::<Value>(r).unwrap()["type"].clone()).collect();
     assert_eq!(types[5..9], ["insert", "update", "delete", "insert"]);
     let statements = lines(&[&tail[..], &["--events", "ddl"]].concat());
@@ -55,6 +68,72 @@ fn rollbacks_savepoints_compression_and_statements() {
         })
         .collect();
     assert_eq!(sql, ["CREATE", "CREATE", "CREATE", "TRUNCATE", "ALTER", "CREATE", "DROP"], "{statements:#?}");
+}
+
+/// Rows without a key are logged whole also by MINIMAL; an invisible key of the server's own is one, and is in the row.
+#[test]
+fn tables_without_key_and_with_an_invisible_one_by_minimal_images() {
+    let image = "--binlog-row-image=MINIMAL";
+    let (mysql, mariadb) = (MySql::with("9.7", &[image]).unwrap(), MariaDb::with("11.8", &[image]).unwrap());
+    let servers: [&Database; 2] = [&mysql, &mariadb];
+    for db in servers {
+        db.sql("CREATE DATABASE it; CREATE TABLE it.k (a INT, b VARCHAR(9)); INSERT INTO it.k VALUES (1, 'x'), (1, 'x'), (2, NULL)").unwrap();
+        db.sql("UPDATE it.k SET b = 'y' WHERE a = 1 LIMIT 1; DELETE FROM it.k WHERE a = 2").unwrap();
+        let rows = row_forms(&lines(&[
+            "tail",
+            "--source",
+            &db.url(),
+            "--tables",
+            "it.k",
+            "--from",
+            "earliest",
+            "--until",
+            "now",
+        ]));
+        let update = rows[3].clone();
+        assert_eq!(
+            rows[0..3],
+            [r#"insert {"a":1,"b":"x"}"#, r#"insert {"a":1,"b":"x"}"#, r#"insert {"a":2,"b":null}"#]
+        );
+        assert_eq!(update, r#"update {"a":1,"b":"y"} from {"b":"x"}"#);
+        assert_eq!(rows[4..], [r#"delete {"a":2,"b":null}"#]);
+    }
+    mysql
+        .sql(
+            "SET SESSION sql_generate_invisible_primary_key = ON; CREATE TABLE it.g (a INT, b VARCHAR(9)); \
+             INSERT INTO it.g VALUES (1, 'x'), (1, 'x'); UPDATE it.g SET b = 'y' WHERE my_row_id = 2; DELETE FROM it.g WHERE my_row_id = 1",
+        )
+        .unwrap();
+    let rows = row_forms(&lines(&[
+        "tail",
+        "--source",
+        &mysql.url(),
+        "--tables",
+        "it.g",
+        "--from",
+        "earliest",
+        "--until",
+        "now",
+    ]));
+    assert_eq!(
+        rows,
+        [
+            r#"insert {"a":1,"b":"x","my_row_id":1}"#,
+            r#"insert {"a":1,"b":"x","my_row_id":2}"#,
+            r#"update {"b":"y","my_row_id":2}"#,
+            r#"delete {"my_row_id":1}"#,
+        ]
+    );
+}
+
+/// Kind, `data` and `old` of each line.
+fn row_forms(lines: &[String]) -> Vec<String> {
+    let form = |line: &String| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let old = row.get("old").map(|old| format!(" from {old}")).unwrap_or_default();
+        format!("{} {}{old}", row["type"].as_str().unwrap(), row["data"])
+    };
+    lines.iter().map(form).collect()
 }
 
 #[test]
@@ -141,6 +220,57 @@ fn tables_that_the_log_does_not_describe() {
         rows[4..],
         [serde_json::json!({"id": 6}), serde_json::json!({"id": 7, "note": "n", "price": 7.5, "u": 7, "kind": "y"})]
     );
+}
+
+/// A session that logs statements leaves rows out: the log line, the metric, the status page and health say of which table,
+/// where, and what next. The table goes on: what a statement names need not be what it changed.
+#[test]
+fn changes_logged_as_statements_are_told_by_table() {
+    let mysql = MySql::start().unwrap();
+    mysql
+        .sql(
+            "CREATE DATABASE it; USE it; CREATE TABLE t (id BIGINT PRIMARY KEY, v INT); CREATE TABLE log (id BIGINT); \
+             CREATE VIEW v AS SELECT * FROM t; \
+             CREATE TRIGGER tr AFTER INSERT ON t FOR EACH ROW INSERT INTO log VALUES (NEW.id)",
+        )
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (url, topic) = (mysql.url(), topic_of(mysql.port()));
+    let args = ["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()];
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    let statements: String = (3..15).map(|id| format!("; INSERT INTO v VALUES ({id}, 0)")).collect();
+    mysql
+        .sql(&format!(
+            "INSERT INTO it.t VALUES (1, 1); USE it; SET SESSION binlog_format = STATEMENT; INSERT INTO t VALUES (2, 31337) \
+             {statements}; UPDATE t SET v = 5 WHERE id = 99; SET SESSION binlog_format = ROW; UPDATE t SET v = 2 WHERE id = 1"
+        ))
+        .unwrap();
+    up.wait_settled(&mysql);
+    up.wait_health(|h| h["as_statements"].as_array().is_some_and(|list| list.len() == 2));
+    let (code, body) = up.get("/healthz");
+    let health: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(code, 503, "{health:#}");
+    let problems = health["problems"].to_string();
+    for part in
+        ["rows are missing of it.t: 2 change(s)", "rows are missing of it.v: 12 change(s)", "binlog_format = 'ROW'"]
+    {
+        assert!(problems.contains(part), "no {part:?} in {problems}");
+    }
+    assert!(up.get("/").1.contains("rows missing of"));
+    // Three times: of each name the first, and the tenth of the view.
+    assert!(up.get("/metrics").1.lines().any(|l| l.contains("code=\"statement_format\"") && l.ends_with(" 3")));
+    let said = up.process.stderr();
+    assert!(said.contains("INSERT on it.t was logged as a statement") && said.contains("number 10 on it"), "{said}");
+    assert!(!said.contains("31337"), "no data of the statement");
+    // The way to see the statement works.
+    let way = said.split("SHOW BINLOG EVENTS").nth(1).unwrap().split(';').next().unwrap();
+    let events = mysql.sql(&format!("SHOW BINLOG EVENTS{way}")).unwrap();
+    assert!(events.contains("INSERT INTO t VALUES (2, 31337)"), "{way}: {events}");
+    assert_eq!(up.get("/readyz").0, 200);
+    up.stop();
+    let rows = read_local(dir.path(), &topic);
+    assert_eq!(rows.len(), 3, "the insert, its trigger's row, the update: {rows:?}");
 }
 
 /// A file gives a source several feeds: each topic has its own tables, columns and format.

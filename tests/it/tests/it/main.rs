@@ -5,9 +5,18 @@
 //! message and exit code of it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod access;
 mod bad;
+mod bombs;
 mod data;
+mod disk;
+mod files;
+mod gtid_mode;
+mod hostile;
+mod huge;
+mod old_logs;
 mod replay;
+mod reset;
 mod restart;
 mod schema;
 mod status;

@@ -10,7 +10,6 @@ pub(crate) mod apply;
 #[path = "replay/workload.rs"]
 mod workload;
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,14 +17,10 @@ use std::time::{Duration, Instant};
 
 use kit::{Database, Kafka, MariaDb, MySql, wait_until};
 
-use crate::support::{Up, binlake_within, load_for, log_end, topic_of};
+use crate::support::{Up, binlake_within, journal, load_for, log_end, setting, topic_of};
 use workload::{Dice, Writer, create_shared};
 
 const WRITERS: u64 = 3;
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v} is no number")))
-}
 
 /// One run of the program: its arguments, how to read what it wrote.
 struct Copy {
@@ -154,16 +149,11 @@ fn report(what: &str, seed: u64, changes: usize, kills: u32, took: Duration, equ
     if std::env::var_os("REPLAY_CHANGES").is_none() {
         return;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(&root).output();
-    let commit = git.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
     let line = serde_json::json!({
-        "commit": commit, "run": what, "seed": seed, "changes": changes, "kills": kills,
-        "seconds": took.as_secs(), "result": if equal { "equal" } else { "different" },
+        "run": what, "seed": seed, "changes": changes, "kills": kills, "seconds": took.as_secs(),
+        "result": if equal { "equal" } else { "different" },
     });
-    let path = root.join("tests/reports/replay.jsonl");
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    writeln!(file, "{line}").unwrap();
+    journal("replay", line);
 }
 
 #[test]

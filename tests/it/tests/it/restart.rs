@@ -1,6 +1,8 @@
 //! Restart safety: whatever ends and comes back under load, every row arrives, and after dropping what the header says
 //! was delivered before, exactly once.
 
+use std::time::Duration;
+
 use kit::{Kafka, MariaDb, MySql, Proxy};
 
 use crate::support::{
@@ -67,6 +69,28 @@ fn read_through_a_proxy(mysql: &MySql) -> (Proxy, tempfile::TempDir, Up) {
     let up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
     up.wait_streaming();
     (proxy, dir, up)
+}
+
+/// The period that is asked of the server is the file's: an idle connection lives longer than three of it, which it
+/// would not with heartbeats every second, and a silent one ends after three.
+#[test]
+fn heartbeats_come_as_often_as_was_configured() {
+    let mysql = MySql::start().unwrap();
+    let proxy = Proxy::to(mysql.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("binlake.toml");
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    std::fs::write(&file, format!("[wave]\nheartbeat = \"200ms\"\n[[source]]\nurl = \"{url}\"\n")).unwrap();
+    let data = dir.path().join("data");
+    let mut up = Up::start(&["--config", file.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
+    up.wait_streaming();
+    load_for(2000);
+    assert!(!up.process.stderr().contains("sent no event"), "an idle connection was given up");
+    proxy.black_hole();
+    up.process.wait_stderr(Duration::from_secs(10), |err| err.contains("for 600ms the server sent no event")).unwrap();
+    proxy.resume();
+    up.wait_streaming();
+    up.stop();
 }
 
 #[test]

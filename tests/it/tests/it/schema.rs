@@ -334,3 +334,71 @@ fn a_server_that_fails_for_a_while_is_asked_again() {
     up.stop();
     assert_eq!(rows_of(&read_local(dir.path(), &topic_of(mariadb.port())), "t"), [json!({"id": 1})]);
 }
+
+/// An ALTER that the server logs when it begins and again when it is done, with rows of the table between the two, and one
+/// that fails: the definition changes with the second event, and not at all.
+fn altered_in_two_phases(metadata: &str, running: bool) {
+    let db = MariaDb::with("10.11", &["--binlog-alter-two-phase=ON", metadata]).unwrap();
+    db.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, a INT, pad VARCHAR(200))").unwrap();
+    // Rows that make the ALTER last; they are not in the log.
+    db.sql("SET SESSION sql_log_bin = 0; USE it; INSERT INTO t SELECT 1000000 + seq, seq, REPEAT('x', 150) FROM seq_1_to_150000")
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let args = args(&db, &dir);
+    let mut up = start(&args);
+    db.sql("INSERT INTO it.t (id, a) VALUES (1, 1)").unwrap();
+    up.wait_settled(&db);
+    if !running {
+        up.stop();
+    }
+    let insert_while = |first: u64, alter: &str| {
+        std::thread::scope(|scope| {
+            let altering = scope.spawn(|| db.sql(alter).is_ok());
+            let (mut session, mut id) = (db.session().unwrap(), first);
+            while !altering.is_finished() {
+                session.sql(&format!("INSERT INTO it.t (id) VALUES ({id})")).unwrap();
+                id += 1;
+            }
+            (altering.join().unwrap(), id)
+        })
+    };
+    let at = |what: &str| {
+        let file = log_end(&db).split(':').next().unwrap().to_owned();
+        let events = db.sql(&format!("SHOW BINLOG EVENTS IN '{file}'")).unwrap();
+        events.lines().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}"))
+    };
+    let (done, next) =
+        insert_while(2, "ALTER TABLE it.t ADD COLUMN b INT DEFAULT 7, ADD KEY (pad), ALGORITHM=INPLACE, LOCK=NONE");
+    assert!(done && at("COMMIT ALTER") - at("START ALTER") > 10, "no row came between start and end");
+    db.sql(&format!("INSERT INTO it.t (id) VALUES ({next})")).unwrap();
+    let (done, last) = insert_while(next + 1, "ALTER TABLE it.t ADD UNIQUE KEY (b), ALGORITHM=INPLACE, LOCK=NONE");
+    assert!(!done && at("ROLLBACK ALTER") > at("COMMIT ALTER"));
+    db.sql(&format!("INSERT INTO it.t (id) VALUES ({last})")).unwrap();
+    if !running {
+        up = start(&args);
+    }
+    up.wait_settled(&db);
+    assert_no_quarantine(&up);
+    up.stop();
+
+    let lines = read_local(dir.path(), &topic_of(db.port()));
+    let rows = rows_of(&lines, "t");
+    let ids: Vec<u64> = rows.iter().map(|row| row["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (1..=last).collect::<Vec<_>>());
+    let first_new = rows.iter().position(|row| row.get("b").is_some()).unwrap();
+    assert!(rows[..first_new].iter().all(|row| row.get("b").is_none() && row.get("a").is_some()));
+    assert!(rows[first_new..].iter().all(|row| row["b"] == 7), "{:?}", &rows[first_new..]);
+    // The statement is told once, where it took effect, and not where it failed.
+    let message = |line: &String| serde_json::from_str::<Value>(line).unwrap();
+    let ddl: Vec<usize> =
+        lines.iter().map(message).enumerate().filter(|(_, m)| m["type"] == "table-alter").map(|(i, _)| i).collect();
+    assert_eq!(ddl, [first_new], "{metadata}");
+}
+
+#[test]
+fn an_alter_in_two_phases_counts_at_its_end() {
+    for metadata in ["--binlog-row-metadata=NO_LOG", "--binlog-row-metadata=FULL"] {
+        altered_in_two_phases(metadata, true);
+    }
+    altered_in_two_phases("--binlog-row-metadata=NO_LOG", false);
+}

@@ -2,12 +2,13 @@
 //! go well, badly and well again.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Instant;
 
-use kit::{Kafka, MySql, Proxy, wait_until};
+use kit::{Kafka, MySql, Process, Proxy, binlake_bin, wait_until};
 use serde_json::Value;
 
-use crate::support::{SOON, Up, log_end, read_raw, topic_of};
+use crate::support::{SOON, Up, ids, lines, log_end, read_raw, topic_of};
 
 /// The samples of `/metrics`, by name and labels as they stand there, without the label of the source.
 struct Metrics {
@@ -171,6 +172,7 @@ fn health_names_what_is_wrong() {
     let (code, health) = verdict(&waiting);
     assert_eq!((code, &health["status"]), (503, &Value::from("trouble")), "{health:#}");
     assert!(health["problems"][0].as_str().unwrap().starts_with(&topic_of(good.port())), "{health:#}");
+    waiting.wait_health(|h| h["lag_seconds"].as_f64() > Some(0.5));
     drop(waiting);
 
     // Two sources, one of which may look at the log's end but not read it.
@@ -211,7 +213,53 @@ fn health_names_what_is_wrong() {
 }
 
 #[test]
-fn a_parked_feed_says_why_and_what_next() {
+fn many_sources_start_beside_each_other() {
+    let mysql = MySql::start().unwrap();
+    let proxies: Vec<Proxy> = (0..10).map(|_| Proxy::to(mysql.addr()).unwrap()).collect();
+    let urls: Vec<String> = proxies.iter().map(|p| format!("mysql://repl:repl@127.0.0.1:{}/", p.port())).collect();
+    for _ in 0..2 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut args = vec!["--data-dir", dir.path().to_str().unwrap()];
+        args.extend(urls.iter().flat_map(|url| ["--source", url.as_str()]));
+        let mut up = Up::start(&args);
+        let states = || -> Vec<Value> {
+            let body: Value = serde_json::from_str(&up.get("/healthz").1).unwrap();
+            body["sources"].as_array().unwrap().iter().map(|s| s["state"].clone()).collect()
+        };
+        assert!(wait_until(SOON, || states() == vec!["streaming"; urls.len()]), "{:?}", states());
+        up.stop();
+    }
+}
+
+/// Both outputs lead to a reader that takes three lines and goes, as in `binlake up … 2>&1 | head -3`.
+#[test]
+fn publishing_goes_on_when_nobody_reads_what_it_prints() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY)").unwrap();
+    let proxy = Proxy::to(mysql.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    let script = r#"{ "$@" 2>&1 & echo $! >&3; wait $!; echo "code $?" >&3; } 3>&2 | head -3"#;
+    shell.args(["-c", script, "sh"]).arg(binlake_bin().unwrap());
+    shell.args(["up", "--listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()]);
+    shell.args(["--source", &format!("mysql://repl:repl@127.0.0.1:{}/", proxy.port())]);
+    let mut up = Up::of(Process::spawn(shell).unwrap());
+    up.wait_streaming();
+    // What is logged of this, and the status line at the end, have nowhere to go.
+    proxy.cut();
+    mysql.sql("INSERT INTO it.t VALUES (1)").unwrap();
+    up.wait_settled(&mysql);
+    let pid = up.process.stderr();
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    up.process.wait(SOON).unwrap();
+    assert_eq!(up.process.stderr(), format!("{pid}code 0\n"));
+    let read =
+        lines(&["read", "--data-dir", dir.path().to_str().unwrap(), "--topic", &topic_of(proxy.port()), "--until-end"]);
+    assert_eq!(read.len(), 1, "{read:?}");
+}
+
+#[test]
+fn a_parked_feed_says_why_and_comes_back_when_its_topic_is_mended() {
     let mysql = MySql::start().unwrap();
     mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad MEDIUMTEXT)").unwrap();
     let kafka = Kafka::start(1).unwrap();
@@ -221,7 +269,7 @@ fn a_parked_feed_says_why_and_what_next() {
     let (file, data) = (folder.path().join("up.toml"), folder.path().join("data"));
     let text = format!(
         "[up]\ndata_dir = \"{}\"\nto = \"kafka://{}?compression.type=none\"\n[[source]]\nurl = \"{}\"\nname = \"shop\"\n\
-         [[source.feed]]\ntopic = \"small\"\n[[source.feed]]\ntopic = \"large\"\n",
+         [[source.feed]]\ntopic = \"small\"\n[[source.feed]]\ntopic = \"large\"\n[wave]\ncatch_up_max = \"2s\"\n",
         data.display(),
         kafka.bootstrap(),
         mysql.url()
@@ -244,10 +292,48 @@ fn a_parked_feed_says_why_and_what_next() {
     let stopped = &health["sources"][0]["parked"][0];
     assert_eq!((code, &stopped["name"]), (503, &Value::from("small")), "{health:#}");
     let problem = health["problems"][0].as_str().unwrap();
-    let todo = format!("binlake up --from gtid:{}", stopped["gtid_set"].as_str().unwrap());
-    for part in ["shop: parked feed small", "max.message.bytes", "mend the topic", &todo] {
+    for part in ["shop: parked feed small", "max.message.bytes", "mend the topic", "by itself"] {
         assert!(problem.contains(part), "no {part:?} in {problem}");
     }
     assert_eq!(up.get("/readyz").0, 200);
+
+    // Others go on meanwhile, and an attempt at a topic that is as it was changes nothing for them.
+    mysql
+        .sql("INSERT INTO it.t VALUES (4, 'd'), (5, REPEAT('e', 9000)); UPDATE it.t SET pad = 'f' WHERE id = 1")
+        .unwrap();
+    up.wait_settled(&mysql);
+    let incidents = |m: &Metrics, code: &str| m.samples.get(&format!("incidents_total{{code=\"{code}\"}}")).copied();
+    let tried = |m: &Metrics| incidents(m, "feed_failing").is_some();
+    assert!(wait_until(SOON, || tried(&Metrics::of(&up, "shop"))), "{:#}", up.health());
+    let limit = |bytes: u32| {
+        let set = format!("max.message.bytes={bytes}");
+        let args = ["--alter", "--entity-type", "topics", "--entity-name", "small", "--add-config", &set];
+        kafka.tool("kafka.admin.ConfigCommand", &args).unwrap();
+    };
+    let read = |topic: &str| {
+        let from = format!("kafka://{}", kafka.bootstrap());
+        ids(&lines(&["read", "--from", &from, "--topic", topic, "--until-end"]))
+    };
+    limit(1_000_000);
+    let well = |m: &Metrics| m.get("parked_feeds") == 0.0 && incidents(m, "feed_rejoined").is_some();
+    assert!(wait_until(SOON, || well(&Metrics::of(&up, "shop"))), "{:#}", up.health());
+    mysql.sql("INSERT INTO it.t VALUES (6, 'g')").unwrap();
+    up.wait_settled(&mysql);
+    assert_eq!((read("small"), read("large")), (vec![1, 2, 3, 4, 5, 1, 6], vec![1, 2, 3, 4, 5, 1, 6]));
+
+    // Parked again, and mended while nothing runs.
+    limit(3000);
+    mysql.sql("INSERT INTO it.t VALUES (7, REPEAT('h', 9000))").unwrap();
+    assert!(wait_until(SOON, || parked(&Metrics::of(&up, "shop"))), "{:#}", up.health());
+    mysql.sql("INSERT INTO it.t VALUES (8, 'i')").unwrap();
+    up.wait_settled(&mysql);
+    up.stop();
+    limit(1_000_000);
+    let mut up = Up::start(&["--config", file.to_str().unwrap()]);
+    assert!(wait_until(SOON, || well(&Metrics::of(&up, "shop"))), "{:#}", up.health());
+    up.wait_settled(&mysql);
+    let all = vec![1, 2, 3, 4, 5, 1, 6, 7, 8];
+    assert_eq!((read("small"), read("large")), (all.clone(), all));
+    up.wait_health(|source| source["parked"] == serde_json::json!([]));
     up.stop();
 }

@@ -56,7 +56,11 @@ impl Up {
     /// Starts it on a free port and waits for its status page.
     pub(crate) fn start(args: &[&str]) -> Up {
         let all = [&["up", "--listen", "127.0.0.1:0"], args].concat();
-        let mut process = Process::binlake(&all).unwrap();
+        Up::of(Process::binlake(&all).unwrap())
+    }
+
+    /// One that was started some other way.
+    pub(crate) fn of(mut process: Process) -> Up {
         process.wait_stdout(SOON, |out| out.contains("read it")).unwrap();
         let out = process.stdout();
         let address = out.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
@@ -225,4 +229,19 @@ pub(crate) fn assert_complete(lines: &[String], db: &Database) {
 pub(crate) fn ids(lines: &[String]) -> Vec<u64> {
     let id = |line: &String| serde_json::from_str::<Value>(line).ok()?["data"]["id"].as_u64();
     lines.iter().map(|line| id(line).unwrap_or_else(|| panic!("no id: {line}"))).collect()
+}
+
+/// A number from the environment.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v} is no number")))
+}
+
+/// Appends a line to the journal `tests/reports/NAME.jsonl`, with the commit that was run.
+pub(crate) fn journal(name: &str, mut line: Value) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(&root).output();
+    line["commit"] = git.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default().into();
+    let path = root.join(format!("tests/reports/{name}.jsonl"));
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    writeln!(file, "{line}").unwrap();
 }

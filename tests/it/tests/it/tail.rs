@@ -104,6 +104,15 @@ fn a_broken_pipe_ends_it_quietly() {
 }
 
 #[test]
+fn a_listing_for_a_reader_that_goes_ends_quietly() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"{ "$1" config defaults; echo "code $?" >&2; } | true"#, "sh"]).arg(binlake_bin().unwrap());
+    let mut process = Process::spawn(shell).unwrap();
+    process.wait(SOON).unwrap();
+    assert_eq!(process.stderr(), "code 0\n");
+}
+
+#[test]
 fn interrupts_name_the_place_to_go_on_from() {
     let mysql = MySql::start().unwrap();
     let mut from = gtids(&mysql);

@@ -1,8 +1,8 @@
 //! XA: rows come with XA COMMIT, never with XA ROLLBACK, and what is prepared survives a kill in between.
 
-use kit::{Database, Kafka, MariaDb, MySql};
+use kit::{Database, Kafka, MariaDb, MySql, Proxy};
 
-use crate::support::{Up, ids, lines, read_local, topic_of};
+use crate::support::{Up, ids, lines, log_end, read_local, topic_of};
 
 /// Two transactions are prepared, the program is killed, one is committed and one rolled back.
 fn decided_after_a_kill(db: &Database) {
@@ -106,4 +106,145 @@ fn several_partitions_in_batches() {
     let wanted: Vec<u64> = (1..4).chain(1000..1050).chain(2000..2050).collect();
     assert_eq!(read(), wanted);
     assert_eq!(mysql.sql("SELECT COUNT(*) FROM it.t").unwrap(), "103\n");
+}
+
+/// A transaction that nobody has decided when the log ends is not in what is read, by server or by file; its rows come
+/// with the decision, also if server and connection ended in between.
+fn left_open(db: &Database) {
+    db.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad VARCHAR(100))").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (url, topic) = (db.url(), topic_of(db.port()));
+    let mut up = Up::start(&["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()]);
+    up.wait_streaming();
+    let prepare = |xid: &str, id: u32| {
+        format!("XA START '{xid}'; INSERT INTO it.t VALUES ({id}, ''); XA END '{xid}'; XA PREPARE '{xid}'")
+    };
+    for (xid, id) in [("kept", 1), ("gone", 2), ("open", 3)] {
+        db.session().unwrap().sql(&prepare(xid, id)).unwrap();
+    }
+    db.sql("INSERT INTO it.t VALUES (4, 'plain')").unwrap();
+    // The last event of the log.
+    db.session().unwrap().sql(&prepare("last", 5)).unwrap();
+    up.wait_settled(db);
+    let from_start = ["tail", "--source", &url, "--tables", "it.*", "--from", "earliest", "--until", "now"];
+    let file = db.dir().join("data").join(log_end(db).split(':').next().unwrap());
+    let by_file = ["tail", "--file", file.to_str().unwrap(), "--tables", "it.*"];
+    assert_eq!(ids(&lines(&from_start)), [4]);
+    assert_eq!(ids(&lines(&by_file)), [4]);
+
+    db.restart().unwrap();
+    assert_eq!(db.sql("XA RECOVER").unwrap().lines().count(), 4);
+    db.sql("XA COMMIT 'kept'; XA ROLLBACK 'gone'; INSERT INTO it.t VALUES (6, 'plain')").unwrap();
+    db.sql("XA COMMIT 'last'").unwrap();
+    up.wait_settled(db);
+    assert_eq!(ids(&read_local(dir.path(), &topic)), [4, 1, 6, 5]);
+    // Both files, of which the first has all the rows and the second the decisions.
+    let second = db.dir().join("data").join(log_end(db).split(':').next().unwrap());
+    let both = [&by_file[..], &["--file", second.to_str().unwrap()]].concat();
+    assert_eq!(ids(&lines(&both)), [4, 1, 6, 5]);
+    assert_eq!(ids(&lines(&from_start)), [4, 1, 6, 5]);
+    up.stop();
+}
+
+#[test]
+fn left_open_on_mysql() {
+    left_open(&MySql::start().unwrap());
+}
+
+#[test]
+fn left_open_on_mariadb() {
+    for version in ["10.11", "11.8"] {
+        left_open(&MariaDb::with(version, &[]).unwrap());
+    }
+}
+
+/// A MariaDB server and a replica of it that follows by GTID.
+fn mariadb_and_replica() -> (MariaDb, MariaDb) {
+    let source = MariaDb::start().unwrap();
+    let replica = MariaDb::with("10.11", &["--log-slave-updates=ON"]).unwrap();
+    replica
+        .sql(&format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='repl', MASTER_PASSWORD='repl', \
+             MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; START SLAVE",
+            source.port()
+        ))
+        .unwrap();
+    (source, replica)
+}
+
+fn follow_mariadb(source: &Database, replica: &Database) {
+    let position = source.sql("SELECT @@gtid_binlog_pos").unwrap();
+    let waited = replica.sql(&format!("SELECT MASTER_GTID_WAIT('{}', 20)", position.trim())).unwrap();
+    assert_eq!(waited, "0\n");
+}
+
+/// PREPARE is read from one server, the decision from another, whose log has other files and offsets. `restarted`: the
+/// program is down while it happens, and again afterwards.
+fn failover_between_prepare_and_commit(restarted: bool) {
+    let (source, replica) = mariadb_and_replica();
+    source.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, pad VARCHAR(100))").unwrap();
+    source.sql("FLUSH BINARY LOGS; FLUSH BINARY LOGS").unwrap();
+    let proxy = Proxy::to(source.addr()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    let args = ["--source", &url, "--tables", "it.*", "--data-dir", dir.path().to_str().unwrap()];
+    let topic = topic_of(proxy.port());
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    source.sql("INSERT INTO it.t VALUES (1, 'before')").unwrap();
+    let prepare = |xid: &str, id: u32| {
+        let sql = format!("XA START '{xid}'; INSERT INTO it.t VALUES ({id}, ''); XA END '{xid}'; XA PREPARE '{xid}'");
+        source.session().unwrap().sql(&sql).unwrap();
+    };
+    prepare("early", 2);
+    source.sql("INSERT INTO it.t VALUES (3, 'between')").unwrap();
+    // Another domain, and one that is decided before the failover.
+    source.sql("SET SESSION gtid_domain_id = 7; INSERT INTO it.t VALUES (4, 'of another domain')").unwrap();
+    prepare("decided", 5);
+    prepare("undone", 6);
+    source.sql("XA COMMIT 'decided'").unwrap();
+    prepare("late", 7);
+    up.wait_settled(&source);
+    let read = || ids(&read_local(dir.path(), &topic));
+    assert_eq!(read(), [1, 3, 4, 5]);
+    if restarted {
+        up.process.kill9().unwrap();
+    }
+    follow_mariadb(&source, &replica);
+    source.kill().unwrap();
+    proxy.retarget(replica.addr());
+    proxy.cut();
+    replica.sql("STOP SLAVE; RESET SLAVE ALL").unwrap();
+    replica.sql("INSERT INTO it.t VALUES (8, 'on the other server')").unwrap();
+    if restarted {
+        up = Up::start(&args);
+    }
+    up.wait_settled(&replica);
+    assert_eq!(read(), [1, 3, 4, 5, 8], "nothing twice, prepared is not committed");
+    replica.sql("XA COMMIT 'early'; XA ROLLBACK 'undone'").unwrap();
+    up.wait_settled(&replica);
+    // Between a PREPARE and its COMMIT again, now on the new server alone.
+    up.process.kill9().unwrap();
+    up = Up::start(&args);
+    replica.sql("XA COMMIT 'late'; INSERT INTO it.t VALUES (9, 'last')").unwrap();
+    up.wait_settled(&replica);
+    up.stop();
+    assert_eq!(read(), [1, 3, 4, 5, 8, 2, 7, 9]);
+    assert_eq!(replica.sql("SELECT COUNT(*), SUM(id) FROM it.t").unwrap(), "8\t39\n");
+    // All is decided: the next start repeats nothing.
+    let mut up = Up::start(&args);
+    replica.sql("INSERT INTO it.t VALUES (10, 'after all')").unwrap();
+    up.wait_settled(&replica);
+    up.stop();
+    assert_eq!(read(), [1, 3, 4, 5, 8, 2, 7, 9, 10]);
+}
+
+#[test]
+fn mariadb_failover_between_prepare_and_commit() {
+    failover_between_prepare_and_commit(false);
+}
+
+#[test]
+fn mariadb_failover_between_prepare_and_commit_while_nobody_reads() {
+    failover_between_prepare_and_commit(true);
 }

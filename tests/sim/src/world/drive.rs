@@ -6,7 +6,8 @@ impl World {
     /// Sends what there is and lets the machine work, as the wave's loop does.
     pub(super) fn pump(&mut self, id: u64) {
         loop {
-            if !self.healed && self.rng.chance(self.rates.crash) {
+            let owner = self.find(id).is_some_and(|p| self.processes[p].catch_up.is_none());
+            if !self.healed && owner && self.rng.chance(self.rates.crash) {
                 self.crash(id);
             }
             let Some(p) = self.find(id) else { return };
@@ -85,7 +86,15 @@ impl World {
             other => format!("[{id}] -> {other:?}"),
         });
         match command {
+            Command::Take if self.processes[p].catch_up.is_some() => self.take_of_catch_up(p),
             Command::Take => self.ask(p, Request::Take),
+            Command::CatchUp { feed, ownership } => self.start_catch_up(p, feed, ownership),
+            Command::EndCatchUp => {
+                if let Some(c) = self.catch_up_of(id) {
+                    let (catch_up, after) = (self.processes[c].id, self.rng.range(10, 50_000));
+                    self.schedule(after, Event::StopNow(catch_up));
+                }
+            }
             Command::Open { epoch } => self.open(p, epoch),
             Command::ResolveStart => {
                 let start = self.resolve_start();
@@ -104,11 +113,17 @@ impl World {
                 self.processes[p].connection = None;
                 self.processes[p].connections += 1;
             }
-            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, quarantine } => {
+            // No table is quarantined here.
+            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, .. } => {
                 let mut checkpoint = *checkpoint;
                 self.plant(p, &mut checkpoint);
-                let park = if self.bug == Some(Bug::ParkNotInMulti) { Vec::new() } else { park };
-                self.ask(p, Request::Write { epoch, incarnation, checkpoint, park, quarantine });
+                if self.processes[p].catch_up.is_some() {
+                    self.write_of_catch_up(p, checkpoint);
+                } else {
+                    let park = if self.bug == Some(Bug::ParkNotInMulti) { Vec::new() } else { park };
+                    let checkpoint = Box::new(checkpoint);
+                    self.ask(p, Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine });
+                }
             }
             Command::Incident(incident) => self.incident(p, incident.code, &incident.message),
             Command::Finished(how) => {
@@ -116,6 +131,7 @@ impl World {
                 return false;
             }
             Command::LoadTable { .. } | Command::SchemaChanged { .. } => {}
+            Command::AskFile { file } => self.ask_file(p, file),
         }
         true
     }
@@ -123,6 +139,7 @@ impl World {
     pub(super) fn incident(&mut self, p: usize, code: IncidentCode, message: &str) {
         match code {
             IncidentCode::EpochEnded => self.processes[p].epoch_lost = true,
+            IncidentCode::FeedRejoined => self.stats.rejoins += 1,
             IncidentCode::FeedParked => self.stats.parks += 1,
             IncidentCode::TableQuarantined | IncidentCode::StatementFormat | IncidentCode::UnknownEvent => {
                 self.checker.violation(format!("{}: {message}", code.name()));
@@ -132,8 +149,13 @@ impl World {
     }
 
     pub(super) fn finished(&mut self, p: usize, how: Ended) {
-        let process = self.processes.remove(p);
-        let alone = self.processes.is_empty();
+        let mut process = self.processes.remove(p);
+        if let Some(of) = &mut process.catch_up {
+            of.reason = format!("{how:?}");
+            return self.catch_up_finished(process);
+        }
+        self.drop_catch_up(process.id);
+        let alone = self.owners() == 0;
         match how {
             Ended::Done => {
                 if process.stopping && !process.epoch_lost && alone {
@@ -146,13 +168,16 @@ impl World {
             Ended::Failed(failure) if failure.cause == Cause::NotFound => {}
             Ended::Failed(failure) => self.checker.violation(format!("the instance gave up: {}", failure.message)),
         }
-        self.strand(process.publisher);
+        self.strand(&process.feeds, process.publisher);
         self.replace();
     }
 
     /// Planted bugs in what is written.
     pub(super) fn plant(&mut self, p: usize, checkpoint: &mut pipeline::checkpoint::Checkpoint) {
         match self.bug {
+            Some(Bug::EntryOfReadPosition) if self.processes[p].catch_up.is_some() => {
+                checkpoint.position = self.processes[p].machine.read_position().clone();
+            }
             Some(Bug::CheckpointOfReadPosition) => {
                 checkpoint.position = self.processes[p].machine.read_position().clone();
             }

@@ -43,13 +43,16 @@ impl World {
                     if self.bug == Some(Bug::StartAtLatest) && self.rng.chance(3000) {
                         taken.checkpoint = None;
                     }
+                    if self.bug == Some(Bug::UnparkEarly) && self.rng.chance(3000) {
+                        taken.entries.retain(|name, _| !name.starts_with("parked/"));
+                    }
                     coordination::taken(&taken)
                 }
                 Err(e) => Input::TakeFailed(coordination::failure(&e)),
             },
-            Request::Write { incarnation, checkpoint, park, quarantine, .. } => {
+            Request::Write { incarnation, checkpoint, park, unpark, quarantine, .. } => {
                 let fence = Fence { source, epoch: fence_epoch };
-                let batch = coordination::batch(incarnation, &checkpoint, park, quarantine);
+                let batch = coordination::batch(incarnation, &checkpoint, park, unpark, quarantine);
                 match coordination.write(&fence, &batch) {
                     Ok(()) => Input::CheckpointWritten,
                     Err(e) => Input::CheckpointFailed(coordination::failure(&e)),
@@ -105,16 +108,28 @@ impl World {
         }
     }
 
+    pub(super) fn ask_file(&mut self, p: usize, file: String) {
+        let (id, after) = (self.processes[p].id, self.rng.range(100, 30_000));
+        let begun = if self.rng.chance(self.rates.disconnect) {
+            Err(transient("connection refused"))
+        } else {
+            Ok(self.servers[self.active].begun(&file))
+        };
+        self.schedule(after, Event::Answer(id, Input::FileAnswered { file, begun }));
+    }
+
     pub(super) fn open(&mut self, p: usize, epoch: u64) {
         let id = self.processes[p].id;
         let old = self.processes[p].publisher.abort();
-        self.strand(old);
+        let feeds = self.processes[p].feeds.clone();
+        self.strand(&feeds, old);
         if self.fencing {
             self.broker_epoch = self.broker_epoch.max(epoch);
         }
         let parked: Vec<String> = self.processes[p].machine.parked().map(|(name, _)| name.to_string()).collect();
-        let missing = (0..self.feeds.len())
-            .find(|f| self.faults[*f] == Some(FeedFault::Missing) && !parked.contains(&self.feeds[*f].name));
+        let missing = feeds
+            .iter()
+            .position(|f| self.faults[*f] == Some(FeedFault::Missing) && !parked.contains(&self.feeds[*f].name));
         let answer = if let Some(feed) = missing {
             let failure = Failure::new(FailureKind::Permanent, Cause::NotFound, "topic does not exist");
             Input::OpenFailed { feed: Some(feed), failure }
@@ -122,9 +137,9 @@ impl World {
             Input::OpenFailed { feed: None, failure: transient("broker does not answer") }
         } else {
             self.processes[p].publisher.epoch = epoch;
-            let topics = self.partitions.iter().enumerate().map(|(i, partitions)| {
-                let gone = parked.contains(&self.feeds[i].name);
-                OpenTopic { topic: i as u32, partitions: if gone { 0 } else { *partitions } }
+            let topics = feeds.iter().map(|f| {
+                let gone = parked.contains(&self.feeds[*f].name);
+                OpenTopic { topic: *f as u32, partitions: if gone { 0 } else { self.partitions[*f] } }
             });
             Input::Opened(topics.collect())
         };
@@ -187,7 +202,8 @@ impl World {
         let Some(size) = self.processes[p].publisher.head(feed, partition) else { return };
         let live = self.feeds.len() - self.checker.known.parked.len() > 1 && self.broken.is_none();
         let failed = self.processes[p].publisher.failed[feed].clone();
-        let own = match self.faults[feed] {
+        let number = self.processes[p].feeds[feed];
+        let own = match self.faults[number] {
             Some(FeedFault::Hangs) => return self.schedule(again, Event::Store(id, feed, partition)),
             Some(FeedFault::Refuses | FeedFault::Missing) => Some("authorization failed"),
             Some(FeedFault::TooLarge(limit)) if size > limit => Some("record is too large"),
@@ -226,8 +242,8 @@ impl World {
             }
         }
         if stored {
-            self.log(|| format!("[{id}] stored {feed}/{partition} token {}", queued.token.0));
-            self.checker.store(feed, partition, &queued.header, &queued.value);
+            self.log(|| format!("[{id}] stored {number}/{partition} token {}", queued.token.0));
+            self.checker.store(number, partition, &queued.header, &queued.value);
         }
         // Reports of different partitions overtake each other; some come only when everything is well again.
         let mut after = self.rng.range(10, 30_000);

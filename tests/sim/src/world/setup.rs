@@ -109,12 +109,16 @@ impl World {
         };
         let limits = Limits {
             in_flight_bytes: *rng.pick(&[3_000, 20_000, 64 << 20]).unwrap_or(&20_000),
+            prompt_bytes: *rng.pick(&[1_000, 10_000, 64 << 20]).unwrap_or(&10_000),
+            prompt: Duration::from_millis(*rng.pick(&[0, 5, 100]).unwrap_or(&100)),
             output_bytes: *rng.pick(&[300, 5_000, 1 << 20]).unwrap_or(&5_000),
             ledger: *rng.pick(&[3, 20, 1 << 20]).unwrap_or(&20),
             checkpoint_interval: Duration::from_millis(rng.range(20, 600)),
             park_after: Duration::from_millis(1_500),
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_millis(800),
+            catch_up_min: Duration::from_millis(rng.range(50, 600)),
+            catch_up_max: Duration::from_secs(2),
         };
         let broken = (!quiet && rng.chance(1500)).then(|| rng.index(chosen.len()));
         let world = SimWorld::default();

@@ -17,7 +17,18 @@ use crate::CoordError;
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    lock: Arc<File>,
+    lock: Arc<Lock>,
+}
+
+/// Given back by name: closing the file is not enough while a child that is being started has a copy of it, between its
+/// fork and its exec.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 impl DataDir {
@@ -50,7 +61,7 @@ impl DataDir {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| io_error(&lock_path, "write", &e))?;
-        Ok(Self { path, lock: Arc::new(file) })
+        Ok(Self { path, lock: Arc::new(Lock(file)) })
     }
 
     /// Whether the lock still counts.
@@ -62,7 +73,7 @@ impl DataDir {
         let lost = |what: &str| {
             CoordError::SessionLost(format!("{} {what}; stop this process and start it again", path.display()))
         };
-        let mine = self.lock.metadata().map_err(|e| io_error(&path, "look at", &e))?;
+        let mine = self.lock.0.metadata().map_err(|e| io_error(&path, "look at", &e))?;
         match fs::metadata(&path) {
             Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => Ok(()),
             Ok(_) => Err(lost("is no longer the file that this process has locked")),

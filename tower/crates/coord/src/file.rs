@@ -75,7 +75,8 @@ impl Seen {
 }
 
 impl FileCoordination {
-    /// Opens `coordination/` in the data folder and removes what interrupted writes left behind.
+    /// Opens `coordination/` in the data folder and removes what interrupted writes left behind. Once per folder, as long
+    /// as anything writes there: the others of the process are clones.
     ///
     /// # Errors
     /// [`CoordError::Unavailable`] when the folder cannot be read or written.

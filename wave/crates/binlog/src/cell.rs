@@ -1,4 +1,5 @@
-//! One decoded value, borrowed from the event it came in.
+//! One decoded value, borrowed from the event it came in; the kinds are those of the manual's "Data Types" (MariaDB's of
+//! its knowledge base, "Data Types").
 
 use crate::decimal::Decimal;
 use crate::temporal::{Date, DateTime, Time, Timestamp};

@@ -1,4 +1,5 @@
-//! Character sets of MySQL and MariaDB: from the collation number in the log to UTF-8 text.
+//! Character sets of MySQL and MariaDB: from the collation number in the log to UTF-8 text (manual: "Supported Character Sets
+//! and Collations"; MariaDB knowledge base: "Supported Character Sets and Collations").
 //!
 //! The tables are the servers' own (made by `tables/generate.py`, which asks them for every code), so text comes out
 //! exactly as `CONVERT(column USING utf8mb4)` gives it. Bytes that are no character of the set never lose the row: each
@@ -18,6 +19,9 @@ use crate::error::{Error, Result};
 pub enum Charset {
     /// Of a collation that this version does not know: decoding is an error.
     Unknown,
+    /// Neither the log nor a definition says it: perhaps these are no characters but bytes. What is UTF-8 decodes as that,
+    /// all else is an error.
+    Untold,
     /// No characters but bytes.
     Binary,
     Utf8mb4,
@@ -65,8 +69,9 @@ pub enum Charset {
 use Charset as C;
 
 /// Every character set with its name and the most bytes of one character, in the order of the enum.
-const ALL: [(Charset, &str, u8); 42] = [
+const ALL: [(Charset, &str, u8); 43] = [
     (C::Unknown, "unknown", 1),
+    (C::Untold, "unknown", 1),
     (C::Binary, "binary", 1),
     (C::Utf8mb4, "utf8mb4", 4),
     (C::Utf8mb3, "utf8mb3", 3),
@@ -187,6 +192,12 @@ impl Charset {
         }
     }
 
+    /// Whether it has characters above U+FFFF, which utf8mb3 lacks.
+    #[must_use]
+    pub const fn has_supplementary(self) -> bool {
+        matches!(self, Self::Utf8mb4 | Self::Utf16 | Self::Utf16le | Self::Utf32 | Self::Gb18030 | Self::Unknown)
+    }
+
     /// By the name that the server uses in SQL, in any case; `utf8` is utf8mb3. `Unknown` for other names.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
@@ -218,7 +229,7 @@ impl Charset {
     /// `bytes` as UTF-8, borrowed when they already are that. `Binary` is read as UTF-8.
     ///
     /// # Errors
-    /// Only for `Unknown`.
+    /// Only for `Unknown` and `Untold`.
     pub fn decode(self, bytes: &[u8]) -> Result<Decoded<'_>> {
         if let Some(text) = self.borrow(bytes) {
             return Ok(Decoded { text: Cow::Borrowed(text), had_errors: false });
@@ -233,7 +244,7 @@ impl Charset {
     /// Like [`Charset::decode`], for text that is kept.
     ///
     /// # Errors
-    /// Only for `Unknown`.
+    /// Only for `Unknown` and `Untold`.
     pub fn decode_to_string(self, bytes: &[u8]) -> Result<String> {
         Ok(self.decode(bytes)?.text.into_owned())
     }
@@ -241,7 +252,7 @@ impl Charset {
     /// Appends `bytes` as UTF-8 to `out` and tells whether some were no characters of the set.
     ///
     /// # Errors
-    /// Only for `Unknown`; `out` is unchanged then.
+    /// Only for `Unknown` and `Untold`; `out` is unchanged then.
     pub fn decode_into(self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool> {
         match self.borrow(bytes) {
             Some(text) => {
@@ -255,7 +266,7 @@ impl Charset {
     /// The bytes themselves, if they are the same text in UTF-8.
     fn borrow(self, bytes: &[u8]) -> Option<&str> {
         match self {
-            Self::Utf8mb4 | Self::Utf8mb3 | Self::Binary => std::str::from_utf8(bytes).ok(),
+            Self::Utf8mb4 | Self::Utf8mb3 | Self::Binary | Self::Untold => std::str::from_utf8(bytes).ok(),
             Self::Unknown | Self::Ucs2 | Self::Utf16 | Self::Utf16le | Self::Utf32 | Self::Swe7 => None,
             _ if bytes.is_ascii() => std::str::from_utf8(bytes).ok(),
             _ => None,
@@ -263,7 +274,7 @@ impl Charset {
     }
 
     fn convert(self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool> {
-        if self == Self::Unknown {
+        if matches!(self, Self::Unknown | Self::Untold) {
             return Err(Error::Unsupported { what: "character set", code: 0 });
         }
         out.reserve(bytes.len().saturating_mul(3) / 2);

@@ -1,4 +1,4 @@
-//! CRC32 trailers of events (`binlog_checksum`, WL#2540).
+//! CRC32 trailers of events (manual: `binlog_checksum`; WL#2540).
 
 use crate::error::{Error, Result};
 

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// Bytes that 0 to 9 digits outside a group of nine take.
 const PARTIAL_BYTES: [u8; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
+/// 10 to the number of digits: what a group stays below.
+const BEYOND: [u32; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 /// What the server accepts in a column definition.
 const MAX_PRECISION: u8 = 65;
 const MAX_SCALE: u8 = 30;
@@ -43,16 +45,23 @@ impl<'a> Decimal<'a> {
         }
         let need = Self::encoded_len(precision, scale);
         let bytes = bytes.get(..need).ok_or(Error::Truncated { what: "DECIMAL", need, have: bytes.len() })?;
+        Self::unpack(bytes, precision, scale).ok_or_else(|| Error::Malformed {
+            what: "DECIMAL",
+            detail: "a group of digits is too large a number".into(),
+        })
+    }
+
+    /// The same of exactly its bytes; the type is one that a column can have.
+    #[inline(always)]
+    pub(crate) fn unpack(bytes: &'a [u8], precision: u8, scale: u8) -> Option<Self> {
         let value = Self { bytes, precision, scale };
-        for (group, digits) in value.groups() {
-            if group >= 10u32.pow(u32::from(digits)) {
-                return Err(Error::Malformed {
-                    what: "DECIMAL",
-                    detail: format!("{group} has more than {digits} digits"),
-                });
-            }
-        }
-        Ok(value)
+        value.is_number().then_some(value)
+    }
+
+    /// No group has more digits than it should. Not inlined: it would take registers from what reads the rows.
+    #[inline(never)]
+    fn is_number(&self) -> bool {
+        self.groups().all(|(group, digits)| group < BEYOND[usize::from(digits)])
     }
 
     #[must_use]
@@ -89,12 +98,13 @@ impl<'a> Decimal<'a> {
     }
 
     /// The groups from the front: value and number of its digits.
+    #[inline(always)]
     fn groups(&self) -> Groups<'a> {
         let integer = self.precision.saturating_sub(self.scale);
         Groups {
             bytes: self.bytes,
-            mask: if self.is_negative() { 0xff } else { 0 },
-            flip: 0x80,
+            mask: if self.is_negative() { u32::MAX } else { 0 },
+            flip: 1 << 31,
             partial_integer: integer % 9,
             full: integer / 9 + self.scale / 9,
             partial_fraction: self.scale % 9,
@@ -104,9 +114,9 @@ impl<'a> Decimal<'a> {
 
 struct Groups<'a> {
     bytes: &'a [u8],
-    mask: u8,
-    /// The inverted sign bit, in the very first byte only.
-    flip: u8,
+    mask: u32,
+    /// The inverted sign bit, in the very first group only.
+    flip: u32,
     partial_integer: u8,
     full: u8,
     partial_fraction: u8,
@@ -115,6 +125,7 @@ struct Groups<'a> {
 impl Iterator for Groups<'_> {
     type Item = (u32, u8);
 
+    #[inline(always)]
     fn next(&mut self) -> Option<(u32, u8)> {
         let digits = if self.partial_integer > 0 {
             std::mem::take(&mut self.partial_integer)
@@ -128,11 +139,15 @@ impl Iterator for Groups<'_> {
         };
         let (group, rest) = self.bytes.split_at_checked(usize::from(PARTIAL_BYTES[usize::from(digits)]))?;
         self.bytes = rest;
-        let value = group.iter().fold(0u32, |value, &byte| {
-            let byte = byte ^ self.mask ^ std::mem::take(&mut self.flip);
-            value << 8 | u32::from(byte)
-        });
-        Some((value, digits))
+        let (top, unused) = match *group {
+            [a] => ([a, 0, 0, 0], 24),
+            [a, b] => ([a, b, 0, 0], 16),
+            [a, b, c] => ([a, b, c, 0], 8),
+            [a, b, c, d] => ([a, b, c, d], 0),
+            _ => return None,
+        };
+        let value = u32::from_be_bytes(top) ^ self.mask ^ std::mem::take(&mut self.flip);
+        Some((value >> unused, digits))
     }
 }
 

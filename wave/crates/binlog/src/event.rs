@@ -1,4 +1,5 @@
-//! Events: from the bytes of one event to its meaning.
+//! Events: from the bytes of one event to its meaning (server source: `binlog_event.h` and its neighbours; MariaDB
+//! knowledge base: "Replication Protocol").
 //!
 //! [`StreamState`] holds what earlier events said about the form of later ones (checksums, header lengths, server
 //! family) and is all the state there is. [`StreamState::parse`] takes one whole event, verifies and removes its
@@ -15,7 +16,7 @@ pub use format::FormatDescription;
 pub use header::{EventHeader, EventType, HEADER_LEN};
 pub use split::FileSplitter;
 pub use statement::{ExecuteLoadQuery, Incident, Query, StatusVars, UserValue, UserVar};
-pub use transaction::{Gtid, MariaGtid, XaPrepare, Xid};
+pub use transaction::{AlterPhase, Gtid, MariaGtid, XaPrepare, Xid};
 
 pub use crate::query::{Ddl, QueryKind, TableName, Verb, XaStatement, classify_query};
 
@@ -189,6 +190,7 @@ impl StreamState {
         Ok((header, event))
     }
 
+    #[inline]
     fn header(raw: &[u8]) -> Result<EventHeader> {
         let header = EventHeader::parse(raw)?;
         if header.event_size as usize != raw.len() {
@@ -205,6 +207,8 @@ impl StreamState {
         if self.format.as_ref().and_then(|f| f.post_header_len(event_type)) == Some(6) { 4 } else { 6 }
     }
 
+    /// Inlined, or its result is copied once more, as a whole of parts just written: each event would stall.
+    #[inline(always)]
     fn parse_body<'a>(&self, header: &EventHeader, raw: &'a [u8]) -> Result<Event<'a>> {
         use EventType as T;
         let body = raw.get(HEADER_LEN..).unwrap_or_default();

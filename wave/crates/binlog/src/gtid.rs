@@ -1,4 +1,5 @@
-//! GTIDs and sets of them, for MySQL (`uuid[:tag]:interval…`) and MariaDB (`domain-server-sequence`).
+//! GTIDs and sets of them, for MySQL (`uuid[:tag]:interval…`) and MariaDB (`domain-server-sequence`) (manual:
+//! "GTID Format and Storage"; MariaDB knowledge base: "Global Transaction ID").
 //!
 //! Text (`Display`, `FromStr`) is the stored form and equal to what the servers print. Intervals are kept sorted,
 //! disjoint and not adjacent, so equal sets are equal values.

@@ -177,6 +177,10 @@ impl PayloadReader<'_> {
             }
             self.buffer.drain(..self.at);
             self.at = 0;
+            // Exactly what a large event needs as soon as that is near: the last steps are the expensive ones.
+            if need > self.buffer.capacity() && need / 3 <= have {
+                self.buffer.reserve_exact(need - have + STEP);
+            }
             if !self.source.fill(&mut self.buffer)? {
                 return match have {
                     0 => Ok(None),

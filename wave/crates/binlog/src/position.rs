@@ -1,4 +1,5 @@
-//! Positions in a log: file and offset, with the set of executed transactions where the server has GTIDs.
+//! Positions in a log: file and offset, with the set of executed transactions where the server has GTIDs
+//! (manual: "SHOW BINARY LOG STATUS Statement").
 
 use std::cmp::Ordering;
 
@@ -16,13 +17,22 @@ impl FilePos {
     /// The numeric suffix of the file name; 0 when there is none.
     #[must_use]
     pub fn file_number(&self) -> u64 {
-        self.file.rsplit('.').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+        file_number(&self.file)
     }
+}
+
+/// The numeric suffix of a log file's name, which tells its order among those of its server; 0 when there is none.
+#[must_use]
+pub fn file_number(file: &str) -> u64 {
+    file.rsplit('.').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 impl Ord for FilePos {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.file_number(), &self.file, self.pos).cmp(&(other.file_number(), &other.file, other.pos))
+        if self.file == other.file {
+            return self.pos.cmp(&other.pos);
+        }
+        (self.file_number(), &self.file).cmp(&(other.file_number(), &other.file))
     }
 }
 

@@ -153,6 +153,31 @@ pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
     }
 }
 
+/// The first table or view that a changing statement names behind its verb. The tables that it changed are others where
+/// that is a view, and more where there are triggers, cascades or several tables.
+#[must_use]
+pub fn written_table(sql: &[u8]) -> Option<TableName> {
+    let mut lexer = Lexer::new(sql);
+    let Token::Word(verb) = lexer.next() else { return None };
+    match verb.to_ascii_uppercase().as_slice() {
+        b"INSERT" | b"REPLACE" => {
+            for word in ["LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "INTO"] {
+                lexer.word(word);
+            }
+            lexer.name()
+        }
+        b"UPDATE" => {
+            for word in ["LOW_PRIORITY", "IGNORE"] {
+                lexer.word(word);
+            }
+            lexer.name()
+        }
+        b"DELETE" => lexer.name_after("FROM"),
+        b"LOAD" => lexer.name_after("TABLE"),
+        _ => None,
+    }
+}
+
 impl Ddl {
     fn tables(verb: Verb, tables: Vec<TableName>) -> Self {
         Self { verb, tables, database: None, temporary: false }

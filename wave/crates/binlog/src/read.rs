@@ -1,6 +1,7 @@
 //! A cursor over borrowed bytes of which every read is checked.
 //!
-//! A failed read leaves the cursor where it was and names the thing that was being read.
+//! Numbers are little-endian, lengths and counts mostly length-encoded (manual of the server's source: "Integer Types",
+//! `page_protocol_basic_dt_integers`). A failed read leaves the cursor where it was and names the thing that was being read.
 
 use crate::error::{Error, Result};
 

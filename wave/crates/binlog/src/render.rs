@@ -1,4 +1,4 @@
-//! The text of a cell as the server's `SELECT` prints it.
+//! The text of a cell as the server's `SELECT` prints it (manual: "Data Types").
 //!
 //! Deviations, on purpose: BIT is a number instead of raw bytes, a FLOAT keeps all its digits, and what the log does not
 //! say (ZEROFILL, the M,D of FLOAT(M,D)) is not applied. TIMESTAMP is in UTC. No memory is taken per cell except for text
@@ -94,21 +94,22 @@ pub fn stripped_zeros(bytes: &[u8], column: &Column) -> usize {
     }
 }
 
-/// The label of an ENUM value: `Some("")` for the error value 0, None when the log carries no such label.
+/// The label of an ENUM value: `Some("")` for the error value 0, None when no such label is known.
 #[must_use]
 pub fn enum_label(index: u16, column: &Column) -> Option<&str> {
     match index.checked_sub(1) {
         None => Some(""),
-        Some(at) => column.labels.get(usize::from(at)).map(String::as_str),
+        Some(at) => column.labels.get(usize::from(at))?.as_deref(),
     }
 }
 
-/// The labels of a SET value in the order of definition; None when a bit has no label in the log.
+/// The labels of a SET value in the order of definition; None when the label of a bit that is set is not known.
 #[must_use]
 pub fn set_labels(bits: u64, column: &Column) -> Option<impl Iterator<Item = &str>> {
     let used = 64 - bits.leading_zeros() as usize;
     let labels = column.labels.get(..used)?;
-    Some(labels.iter().enumerate().filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, label)| label.as_str()))
+    let set = move || labels.iter().enumerate().filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, label)| label);
+    set().all(Option::is_some).then(|| set().filter_map(Option::as_deref))
 }
 
 fn write_enum(index: u16, column: &Column, out: &mut Vec<u8>) {

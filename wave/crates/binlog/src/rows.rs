@@ -1,11 +1,12 @@
-//! Rows events: the images of inserted, updated and deleted rows (manual: "Rows_event"; 5.1 to 5.5 wrote v1, 5.6
-//! and later v2; WL#2955 for partial JSON updates).
+//! Rows events: the images of inserted, updated and deleted rows (manual: "Rows_event"; 5.1.18 to 5.5, MariaDB and
+//! `log_bin_use_v1_row_events` wrote v1, MySQL 5.6 and later v2; WL#2955 for partial JSON updates; v0: see `rows/old.rs`).
 //!
 //! [`RowReader::next`] fills two vectors with one [`Cell`] per column of the [`Table`]; they borrow the event, so that
 //! a row takes no memory once the vectors have grown ([`crate::cell::recycle`] keeps them over events). A column that the image does not hold is [`Cell::Absent`].
 
 mod expand;
 mod image;
+mod old;
 mod plan;
 
 use crate::cell::Cell;
@@ -63,13 +64,25 @@ impl<'a> Bitmap<'a> {
         index < self.len && self.bits.get(index / 8).is_some_and(|b| b >> (index % 8) & 1 == 1)
     }
 
+    /// Some bit is set.
+    #[inline]
+    pub(crate) fn any(&self) -> bool {
+        let Some((last, head)) = self.bits.split_last() else { return false };
+        head.iter().any(|b| *b != 0) || last << self.unused() != 0
+    }
+
+    /// Bits of the last byte that stand for nothing; servers set them or not.
+    #[inline]
+    fn unused(&self) -> usize {
+        (8 - self.len % 8) % 8
+    }
+
     /// Number of bits set.
     #[must_use]
     pub fn count(&self) -> usize {
         let Some((last, head)) = self.bits.split_last() else { return 0 };
-        let unused = (8 - self.len % 8) % 8;
         let whole: u32 = head.iter().map(|b| b.count_ones()).sum();
-        (whole + (last << unused).count_ones()) as usize
+        (whole + (last << self.unused()).count_ones()) as usize
     }
 }
 
@@ -88,6 +101,8 @@ pub struct RowsEvent<'a> {
     pub columns_after: Bitmap<'a>,
     /// PARTIAL_UPDATE_ROWS: after-images may hold JSON diffs.
     pub partial: bool,
+    /// Of version 0, whose images have another form.
+    old: bool,
     extra: &'a [u8],
     body: &'a [u8],
 }
@@ -128,7 +143,8 @@ impl<'a> RowsEvent<'a> {
         let two = kind == RowsKind::Update && format != RowsFormat::V0;
         let columns_after = if two { Bitmap::read(&mut r, width)? } else { columns };
         let partial = event_type == T::PARTIAL_UPDATE_ROWS;
-        Ok(Self { table_id, kind, flags, columns, columns_after, partial, extra, body: r.take_rest() })
+        let old = format == RowsFormat::V0;
+        Ok(Self { table_id, kind, flags, columns, columns_after, partial, old, extra, body: r.take_rest() })
     }
 
     /// Whether this event ends its statement.
@@ -196,6 +212,9 @@ impl<'a> RowsEvent<'a> {
         if let Some(code) = table.plan.unsupported() {
             return Err(Error::Unsupported { what: "column type", code: code.into() });
         }
+        if self.old {
+            old::check(&table.plan)?;
+        }
         Ok(RowReader { plan: &table.plan, event: *self, rest: self.body })
     }
 }
@@ -247,10 +266,12 @@ impl<'a> RowReader<'_, 'a> {
         self.step(|event, plan, rest| {
             match event.kind {
                 RowsKind::Insert => before.clear(),
+                _ if event.old => old::read(plan, event.columns, rest, before)?,
                 _ => image::read(plan, event.columns, false, rest, before)?,
             }
             match event.kind {
                 RowsKind::Delete => after.clear(),
+                _ if event.old => old::read(plan, event.columns_after, rest, after)?,
                 _ => image::read(plan, event.columns_after, event.partial, rest, after)?,
             }
             Ok(())
@@ -269,6 +290,10 @@ impl<'a> RowReader<'_, 'a> {
     /// Images that are truncated.
     pub fn skip(&mut self) -> Result<bool> {
         self.step(|event, plan, rest| {
+            if event.old {
+                let images = if event.kind == RowsKind::Update { 2 } else { 1 };
+                return (0..images).try_for_each(|_| old::read(plan, event.columns, rest, &mut Vec::new()));
+            }
             if event.kind != RowsKind::Insert {
                 image::pass(plan, event.columns, false, rest)?;
             }

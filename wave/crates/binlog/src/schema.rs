@@ -1,4 +1,5 @@
-//! Table definitions, compiled once and used for every row.
+//! Table definitions, compiled once and used for every row (manual: `binlog_row_metadata`, "The INFORMATION_SCHEMA COLUMNS
+//! Table").
 //!
 //! [`Table::compile`] puts a TABLE_MAP and, where the log has no names, a [`TableDefinition`] together. What the log
 //! says wins; a definition that contradicts it is refused ([`crate::Error::DefinitionMismatch`]).
@@ -118,8 +119,9 @@ pub struct Column {
     pub nullable: bool,
     /// For CHAR, VARCHAR, TEXT, ENUM, SET; `Charset::BINARY` marks the binary types.
     pub charset: Charset,
-    /// ENUM or SET labels, converted to UTF-8; empty when unknown.
-    pub labels: Arc<[String]>,
+    /// ENUM or SET labels, converted to UTF-8; empty when unknown. None: this one is unknown, for the definition says `?`
+    /// where there may be another character.
+    pub labels: Arc<[Option<String>]>,
     /// 0-based position in the primary key.
     pub key_part: Option<u16>,
     pub visible: bool,

@@ -1,11 +1,12 @@
-//! TABLE_MAP: the columns of the rows events that follow (manual: `Table_map_event`; metadata: WL#4618, WL#13105).
+//! TABLE_MAP: the columns of the rows events that follow (manual: `Table_map_event`; metadata: WL#4618; manual: `binlog_row_metadata`).
 //!
 //! The fixed part gives type bytes and per type some bytes of metadata; the optional part, as far as
 //! `binlog_row_metadata` puts it there, names, signs, character sets, labels and the primary key. A type byte that is
 //! not known does not fail here: its column and those after it become [`ColumnType::Unsupported`], because the lengths
-//! of their metadata are not known.
+//! of their metadata are not known. Early versions of MySQL 5.1 (5.1.17 is one) wrote the type bytes alone: columns of
+//! such a table cannot be decoded from the log.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::read::Reader;
 use crate::schema::ColumnType;
 
@@ -25,6 +26,8 @@ pub struct TableMap<'a> {
     optional: &'a [u8],
     mariadb: bool,
     definition: &'a [u8],
+    /// There is more than type bytes.
+    described: bool,
 }
 
 impl<'a> TableMap<'a> {
@@ -46,10 +49,26 @@ impl<'a> TableMap<'a> {
         r.skip(1)?;
         let columns = r.lenenc_len()?;
         let types = r.bytes(columns)?;
-        let metadata = r.lenenc_bytes()?;
-        let null_bits = r.bytes(columns.div_ceil(8))?;
+        let described = !r.is_empty();
+        let (mut metadata, mut null_bits) = (&[][..], &[][..]);
+        if described {
+            metadata = r.lenenc_bytes()?;
+            null_bits = r.bytes(columns.div_ceil(8))?;
+        }
         let optional = r.take_rest();
-        Ok(Self { table_id, flags, database, table, types, metadata, null_bits, optional, mariadb, definition })
+        Ok(Self {
+            table_id,
+            flags,
+            database,
+            table,
+            types,
+            metadata,
+            null_bits,
+            optional,
+            mariadb,
+            definition,
+            described,
+        })
     }
 
     #[must_use]
@@ -77,8 +96,16 @@ impl<'a> TableMap<'a> {
     /// Type bytes and their metadata, put together.
     ///
     /// # Errors
-    /// Metadata that ends early or is impossible for its type.
+    /// Metadata that ends early, is impossible for its type, or not there at all.
     pub fn column_types(&self) -> Result<Vec<ColumnType>> {
+        if !self.described {
+            return Err(Error::Malformed {
+                what: "TABLE_MAP",
+                detail: "it says nothing of lengths and NULLs, as in early versions of MySQL 5.1: rows of this table \
+                         cannot be decoded from the log"
+                    .into(),
+            });
+        }
         let mut metadata = Reader::new("TABLE_MAP metadata", self.metadata);
         let mut out = Vec::with_capacity(self.types.len());
         for code in self.types {
@@ -122,7 +149,8 @@ fn column_type(code: u8, metadata: &mut Reader<'_>) -> Result<ColumnType> {
         11 => C::TimeOld,
         12 => C::DateTimeOld,
         13 => C::Year,
-        15 | 253 => C::VarChar { max_bytes: metadata.u16()? },
+        15 => C::VarChar { max_bytes: metadata.u16()? },
+        253 => var_string(metadata)?,
         16 => {
             let [rest, bytes] = metadata.array()?;
             match u16::from(bytes) * 8 + u16::from(rest) {
@@ -163,6 +191,14 @@ fn string(metadata: &mut Reader<'_>) -> Result<ColumnType> {
         (248, 1..=8) => Ok(ColumnType::Set { bytes: length }),
         (254, _) => Ok(ColumnType::Char { max_bytes: length.into() }),
         _ => Err(metadata.malformed(format!("type {real} of length {length} in a STRING"))),
+    }
+}
+
+/// VARCHAR of a table that a server before 5.0 made: described like a CHAR (seen on 5.5).
+fn var_string(metadata: &mut Reader<'_>) -> Result<ColumnType> {
+    match string(metadata)? {
+        ColumnType::Char { max_bytes } => Ok(ColumnType::VarChar { max_bytes }),
+        other => Err(metadata.malformed(format!("{other:?} in a VAR_STRING"))),
     }
 }
 
@@ -337,8 +373,32 @@ mod tests {
         let want = [ColumnType::Long, ColumnType::Unsupported { code: 20 }, ColumnType::Unsupported { code: 15 }];
         assert_eq!(map.column_types().unwrap(), want);
         assert!(map.nullable(0) && !map.nullable(1) && map.nullable(2) && !map.nullable(3));
-        for cut in 0..body.len() {
+        // Behind the type bytes it may end.
+        for cut in (0..body.len()).filter(|cut| *cut != 18) {
             assert!(TableMap::parse(&body[..cut], 6, false).is_err());
         }
+    }
+
+    /// Captured from 5.5.34, whose table was made by 4.1: VARCHAR(30), CHAR(3), ENUM, TEXT.
+    #[test]
+    fn varchar_of_old_tables() {
+        let body = b"\x21\0\0\0\0\0\x01\0\x03old\0\x05vchar\0\x04\xfd\xfe\xfe\xfc\x07\xfe\x1e\xfe\x03\xf7\x01\x02\x0f";
+        let map = TableMap::parse(body, 6, false).unwrap();
+        let want = [
+            ColumnType::VarChar { max_bytes: 30 },
+            ColumnType::Char { max_bytes: 3 },
+            ColumnType::Enum { bytes: 1 },
+            ColumnType::Blob { length_bytes: 2 },
+        ];
+        assert_eq!(map.column_types().unwrap(), want);
+        assert!(one(253, &[247, 1]).is_err());
+    }
+
+    /// As 5.1.17 wrote it: INT and CHAR, and nothing of them.
+    #[test]
+    fn type_bytes_alone_decode_nothing() {
+        let map = TableMap::parse(b"\x10\0\0\0\0\0\0\0\x04test\0\x02t1\0\x02\x03\xfe", 6, false).unwrap();
+        assert_eq!((map.database, map.table, map.column_count()), (&b"test"[..], &b"t1"[..], 2));
+        assert!(map.column_types().unwrap_err().to_string().contains("early versions of MySQL 5.1"));
     }
 }

@@ -1,8 +1,8 @@
 //! DATE, TIME, DATETIME and TIMESTAMP in every form in which they stand in rows.
 //!
 //! Nothing is normalised: zero dates, dates with a zero day or month, 31 February and year 3 are values that the server
-//! stores and returns, so they pass unchanged. Forms with fractional digits are big-endian (MySQL worklogs 946 and
-//! 2380); the older ones are little-endian. Time zones: a TIMESTAMP is UTC in the log and is printed in UTC.
+//! stores and returns, so they pass unchanged. Forms with fractional digits are big-endian (WL#946; server source:
+//! `my_time.cc`); the older ones are little-endian (manual: "Data Type Storage Requirements"). Time zones: a TIMESTAMP is UTC in the log and is printed in UTC.
 
 use crate::error::{Error, Result};
 
@@ -70,27 +70,41 @@ fn take<'a, const N: usize>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [
     bytes.first_chunk().ok_or(Error::Truncated { what, need: N, have: bytes.len() })
 }
 
-/// The fraction behind `skip` bytes, big-endian, in its own unit (see [`to_micros`]).
-fn fraction(what: &'static str, bytes: &[u8], skip: usize, fsp: u8) -> Result<u32> {
-    if fsp > 6 {
-        return Err(Error::Malformed { what, detail: format!("{fsp} fractional digits") });
-    }
-    let need = skip + fraction_len(fsp);
-    let bytes = bytes.get(skip..need).ok_or(Error::Truncated { what, need, have: bytes.len() })?;
-    Ok(bytes.iter().fold(0, |value, &b| value << 8 | u32::from(b)))
+/// The fraction of a second behind `skip` bytes, big-endian, as the upper bytes of 24 bits.
+#[inline(always)]
+fn fraction(bytes: &[u8], skip: usize, fsp: u8) -> Option<u32> {
+    Some(match *bytes.get(skip..skip + fraction_len(fsp))? {
+        [] => 0,
+        [a] => u32::from_be_bytes([0, a, 0, 0]),
+        [a, b] => u32::from_be_bytes([0, a, b, 0]),
+        [a, b, c] => u32::from_be_bytes([0, a, b, c]),
+        _ => return None,
+    })
 }
 
-fn to_micros(what: &'static str, fraction: u32, fsp: u8) -> Result<u32> {
+/// Microseconds of a [`fraction`], which is in hundredths, ten-thousandths or millionths of a second.
+#[inline(always)]
+fn micros(fraction: u32, fsp: u8) -> Option<u32> {
     let micros = match fraction_len(fsp) {
         0 => 0,
-        1 => fraction * 10_000,
-        2 => fraction * 100,
+        1 => (fraction >> 16) * 10_000,
+        2 => (fraction >> 8) * 100,
         _ => fraction,
     };
-    if micros > 999_999 {
-        return Err(Error::Malformed { what, detail: format!("{micros} microseconds") });
+    (micros <= 999_999 && fsp <= 6).then_some(micros)
+}
+
+/// Why no value with a fraction behind `skip` bytes could be made of `bytes`.
+#[cold]
+fn broken(what: &'static str, bytes: &[u8], skip: usize, fsp: u8) -> Error {
+    let (need, have) = (skip + fraction_len(fsp), bytes.len());
+    if fsp > 6 {
+        return Error::Malformed { what, detail: format!("{fsp} fractional digits") };
     }
-    Ok(micros)
+    if have < need {
+        return Error::Truncated { what, need, have };
+    }
+    Error::Malformed { what, detail: "a fraction of a second or more, or a date before zero".into() }
 }
 
 impl Date {
@@ -99,9 +113,13 @@ impl Date {
     /// # Errors
     /// Too few bytes.
     pub fn read(bytes: &[u8]) -> Result<Self> {
-        let [a, b, c] = *take("DATE", bytes)?;
+        take("DATE", bytes).map(|bytes| Self::unpack(*bytes))
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpack([a, b, c]: [u8; 3]) -> Self {
         let packed = u32::from_le_bytes([a, b, c, 0]);
-        Ok(Self { year: (packed >> 9) as u16, month: (packed >> 5 & 15) as u8, day: (packed & 31) as u8 })
+        Self { year: (packed >> 9) as u16, month: (packed >> 5 & 15) as u8, day: (packed & 31) as u8 }
     }
 
     /// `YYYY-MM-DD`.
@@ -133,20 +151,23 @@ impl Time {
     /// # Errors
     /// Too few bytes, or a fraction of a second or more.
     pub fn read(bytes: &[u8], fsp: u8) -> Result<Self> {
-        let [a, b, c] = *take("TIME", bytes)?;
-        let fraction_bits = fraction_len(fsp) as u32 * 8;
+        Self::unpack(bytes, fsp).ok_or_else(|| broken("TIME", bytes, 3, fsp))
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpack(bytes: &[u8], fsp: u8) -> Option<Self> {
+        let [a, b, c] = *bytes.first_chunk()?;
         // Seconds and fraction are one number around a zero point, so a negative one borrows from the seconds.
-        let raw =
-            i64::from(u32::from_be_bytes([0, a, b, c])) << fraction_bits | i64::from(fraction("TIME", bytes, 3, fsp)?);
-        let signed = raw - (0x80_0000 << fraction_bits);
+        let raw = i64::from(u32::from_be_bytes([0, a, b, c])) << 24 | i64::from(fraction(bytes, 3, fsp)?);
+        let signed = raw - (0x80_0000 << 24);
         let packed = signed.unsigned_abs();
-        let seconds = packed >> fraction_bits;
-        Ok(Self {
+        let seconds = packed >> 24;
+        Some(Self {
             negative: signed < 0,
             hour: (seconds >> 12 & 0x3ff) as u16,
             minute: (seconds >> 6 & 0x3f) as u8,
             second: (seconds & 0x3f) as u8,
-            micros: to_micros("TIME", (packed & ((1 << fraction_bits) - 1)) as u32, fsp)?,
+            micros: micros((packed & 0xff_ffff) as u32, fsp)?,
         })
     }
 
@@ -190,17 +211,19 @@ impl DateTime {
     /// # Errors
     /// Too few bytes, or a value before the zero date.
     pub fn read(bytes: &[u8], fsp: u8) -> Result<Self> {
-        let [a, b, c, d, e] = *take("DATETIME", bytes)?;
-        let raw = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
-        let packed = raw
-            .checked_sub(0x80_0000_0000)
-            .ok_or_else(|| Error::Malformed { what: "DATETIME", detail: "it is before the zero date".into() })?;
-        let micros = to_micros("DATETIME", fraction("DATETIME", bytes, 5, fsp)?, fsp)?;
-        Ok(Self { micros, ..Self::from_packed_seconds(packed) })
+        Self::unpack(bytes, fsp).ok_or_else(|| broken("DATETIME", bytes, 5, fsp))
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpack(bytes: &[u8], fsp: u8) -> Option<Self> {
+        let [a, b, c, d, e] = *bytes.first_chunk()?;
+        let packed = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]).checked_sub(0x80_0000_0000)?;
+        Some(Self { micros: micros(fraction(bytes, 5, fsp)?, fsp)?, ..Self::from_packed_seconds(packed) })
     }
 
     /// From the whole seconds of a packed DATETIME (without its zero point): year and month in base 13, then 5 bits of
     /// day, 5 of hour, 6 of minute, 6 of second.
+    #[inline(always)]
     pub(crate) fn from_packed_seconds(packed: u64) -> Self {
         let year_month = packed >> 22;
         Self {
@@ -242,8 +265,15 @@ impl Timestamp {
     /// # Errors
     /// Too few bytes, or a fraction of a second or more.
     pub fn read(bytes: &[u8], fsp: u8) -> Result<Self> {
-        let seconds = u32::from_be_bytes(*take("TIMESTAMP", bytes)?);
-        Ok(Self { seconds, micros: to_micros("TIMESTAMP", fraction("TIMESTAMP", bytes, 4, fsp)?, fsp)? })
+        Self::unpack(bytes, fsp).ok_or_else(|| broken("TIMESTAMP", bytes, 4, fsp))
+    }
+
+    #[inline(always)]
+    pub(crate) fn unpack(bytes: &[u8], fsp: u8) -> Option<Self> {
+        Some(Self {
+            seconds: u32::from_be_bytes(*bytes.first_chunk()?),
+            micros: micros(fraction(bytes, 4, fsp)?, fsp)?,
+        })
     }
 
     /// The zero date, which is no instant. MariaDB keeps fractions of the second 0, which are.

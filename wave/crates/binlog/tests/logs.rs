@@ -114,6 +114,13 @@ fn mysql_before_metadata() {
     let columns = text!("my5729.columns");
     check(data!("my5729_full.binlog"), text!("my5729.txt"), columns, WITHOUT_JSON, SchemaSource::Definition);
     check(data!("my5624_full.binlog"), text!("my5624.txt"), columns, WITHOUT_JSON, SchemaSource::Definition);
+    let columns = text!("my5534.columns");
+    let replay =
+        check(data!("my5534_full.binlog"), text!("my5534.txt"), columns, WITHOUT_JSON, SchemaSource::Definition);
+    saw(&replay, &["WRITE_ROWS_V1", "UPDATE_ROWS_V1", "DELETE_ROWS_V1"]);
+    let column = |name: &str| replay.schemas["types"].columns.iter().find(|c| c.name == name).unwrap().ty;
+    use binlog::schema::ColumnType::{DateTimeOld, TimeOld, TimestampOld};
+    assert_eq!(["ti", "dt", "ts"].map(column), [TimeOld, DateTimeOld, TimestampOld]);
 }
 
 #[test]

@@ -83,11 +83,17 @@ pub enum ErrorKind {
     Unavailable,
     /// The log no longer holds the wanted position, or another reader has taken this one's identity.
     Conflict,
+    /// The server gives its log by file and offset, not by GTID set.
+    NoGtids,
     /// Options, the request or the server's set-up are unfit. Retrying does not help.
     Config,
     /// The server sent what no server may send. Reconnect; if it comes back it is a defect or not a MySQL server.
     Protocol,
 }
+
+/// What may be [`WireError::TooLarge`] of what a server sends.
+pub(crate) const RESULT: &str = "the result of a statement";
+pub(crate) const PACKET: &str = "a packet of the server";
 
 /// ER_MASTER_FATAL_ERROR_READING_BINLOG: one code for many troubles, told apart by the message.
 const FATAL_READING_BINLOG: u16 = 1236;
@@ -141,6 +147,9 @@ impl WireError {
                 "set ssl-cert and ssl-key to a pair signed by the server's ssl_ca"
             }
             Self::Protocol { .. } => "check that host and port are those of a MySQL or MariaDB server",
+            Self::TooLarge { what: RESULT | PACKET, .. } => {
+                "no server that is well answers so much: look into its error log"
+            }
             _ => return None,
         })
     }
@@ -165,7 +174,9 @@ fn server_kind(error: &ServerError) -> ErrorKind {
 
 fn fatal_kind(error: &ServerError) -> ErrorKind {
     let message = error.message.to_ascii_lowercase();
-    if ["binary log is not open", "not enabled", "max_allowed_packet", "checksum", "misconfigured", "gtid_mode"]
+    if message.contains("auto_position") {
+        ErrorKind::NoGtids
+    } else if ["binary log is not open", "not enabled", "max_allowed_packet", "checksum", "misconfigured", "gtid_mode"]
         .iter()
         .any(|word| message.contains(word))
     {
@@ -203,6 +214,14 @@ fn fatal_hint(message: &str) -> &'static str {
     let has = |word: &str| message.contains(word);
     if has("same server_uuid") || has("same server_id") || has("same uuid") {
         "another replica has the same server uuid or server id: give every reader its own"
+    } else if has("auto_position") {
+        "set gtid_mode=ON on the server, or start at a file and offset"
+    } else if has("gtid-transaction") {
+        "the log has transactions with GTID, which the server gives nobody while gtid_mode is OFF: SET GLOBAL gtid_mode = \
+         OFF_PERMISSIVE, start again, and set it to OFF when they are read"
+    } else if has("gtid_mode") {
+        "the log has transactions without GTID, which the server gives nobody while gtid_mode is ON: SET GLOBAL gtid_mode = \
+         ON_PERMISSIVE, start again, and set it to ON when they are read"
     } else if has("purged") || has("could not find first log file") || has("could not find gtid state") {
         "the server no longer has the log of this position: take a new snapshot and start from now, and keep logs longer \
          (binlog_expire_logs_seconds)"
@@ -210,10 +229,12 @@ fn fatal_hint(message: &str) -> &'static str {
         "switch the binary log on: log_bin and server_id, then restart the server"
     } else if has("max_allowed_packet") {
         "raise max_allowed_packet on the server above its largest event (1 GiB is the most)"
-    } else if has("impossible position") || has("> file size") || has("not in binlog") {
-        "the position is beyond the end of that file: the server was probably restored or replaced; start from a known position"
-    } else if has("more than the source") || has("more than the master") || has("ahead") || has("diverge") {
-        "the saved GTID set holds transactions this server never had: it is another server, or it lost some at a failover"
+    } else if has("impossible position") || has("> file size") || has("not in binlog") || has("reading log event") {
+        "the log does not go on at this position: the server's logs were reset, or it was restored or replaced (its error log \
+         tells if the file is damaged); take a new snapshot, then start with another --data-dir and --from earliest"
+    } else if has("more gtids than") || has("not in the master's binlog") || has("ahead") || has("diverge") {
+        "the position holds transactions that this server does not have: it is another one, it lost some at a failover, or \
+         its logs were reset; take a new snapshot, then start with another --data-dir and --from earliest"
     } else {
         "look into the server's error log: it names the file and the position"
     }
@@ -242,10 +263,39 @@ mod tests {
         assert!(twin.hint().unwrap().contains("its own"));
         let gone = server(1236, "Could not find first log file name in binary log index file");
         assert_eq!((gone.kind(), gone.hint().unwrap().contains("snapshot")), (ErrorKind::Conflict, true));
+        for refused in [
+            "The replication sender thread cannot start in AUTO_POSITION mode: this server has GTID_MODE = OFF instead of ON.",
+            "Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file ./binlog.000002, position 197.",
+        ] {
+            let refused = server(1236, refused);
+            assert_eq!((refused.kind(), refused.hint().unwrap().contains("gtid_mode")), (ErrorKind::NoGtids, true));
+        }
+        let anonymous =
+            server(1236, "Cannot replicate anonymous transaction when @@GLOBAL.GTID_MODE = ON, at file ./b.1");
+        assert_eq!(
+            (anonymous.kind(), anonymous.hint().unwrap().contains("= ON_PERMISSIVE")),
+            (ErrorKind::Config, true)
+        );
+        let named = server(1236, "Cannot replicate GTID-transaction when @@GLOBAL.GTID_MODE = OFF, at file ./b.1");
+        assert_eq!((named.kind(), named.hint().unwrap().contains("= OFF_PERMISSIVE")), (ErrorKind::Config, true));
         let off = server(1236, "Binary log is not open");
         assert_eq!((off.kind(), off.hint().unwrap().contains("log_bin")), (ErrorKind::Config, true));
         let beyond = server(1236, "Client requested source to start replication from position > file size");
-        assert_eq!((beyond.kind(), beyond.hint().unwrap().contains("beyond")), (ErrorKind::Conflict, true));
+        assert_eq!((beyond.kind(), beyond.hint().unwrap().contains("were reset")), (ErrorKind::Conflict, true));
+        for reset in [
+            "I/O error reading log event; the first event '' at 4, the last event read from './binlog.000001' at 3275, the last \
+             byte read from './binlog.000001' at 3275.",
+            "Slave has more GTIDs than the master has, using the master's SERVER_UUID. This may indicate that the end of the \
+             binary log was truncated or that the last binary log file was lost",
+            "Error: connecting slave requested to start from GTID 0-1-72, which is not in the master's binlog",
+        ] {
+            let reset = server(1236, reset);
+            assert_eq!(
+                (reset.kind(), reset.hint().unwrap().contains("were reset")),
+                (ErrorKind::Conflict, true),
+                "{reset}"
+            );
+        }
     }
 
     #[test]

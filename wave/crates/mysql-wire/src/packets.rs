@@ -4,12 +4,12 @@
 //! packet (protocol manual, "MySQL Packets"). Continued payloads are joined by moving the later parts down over their
 //! headers, so what comes out is always one contiguous range of the buffer.
 //!
-//! Memory grows only when the buffer is full of bytes that really arrived, by doubling; a declared length is checked
-//! against the limit but never allocated. Sequence numbers are checked: a gap means the two sides lost each other.
+//! Memory grows only when the buffer is full of bytes that really arrived, to three times of them at most; a declared
+//! length is checked against the limit but never allocated. Sequence numbers are checked: a gap means the two sides lost each other.
 
 use std::ops::Range;
 
-use crate::error::WireError;
+use crate::error::{PACKET, WireError};
 
 /// The longest payload of one packet; one of this length is continued.
 pub(crate) const MAX_PAYLOAD: usize = 0xFF_FFFF;
@@ -44,6 +44,17 @@ impl EventBatch {
 struct Join {
     start: usize,
     end: usize,
+    /// An event's length, with its status byte, as its header says.
+    wanted: Option<usize>,
+}
+
+/// The size of an event by its own header, or `None` when there is no whole header; `payload` begins with the status byte.
+pub(crate) fn event_size(payload: &[u8]) -> Option<usize> {
+    const HEADER: usize = 19;
+    const SIZE_AT: usize = 9;
+    let header = payload.get(1..=HEADER)?;
+    let size = header.get(SIZE_AT..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*size) as usize)
 }
 
 #[derive(Debug)]
@@ -58,6 +69,9 @@ pub(crate) struct Packets {
     pub(crate) seq: u8,
     /// Largest joined payload.
     pub(crate) limit: usize,
+    /// Payloads are events: one that its own header makes too long, or shorter than it comes, is refused
+    /// as soon as that header is there.
+    pub(crate) events: bool,
     /// True while ranges into `buf` are handed out that must stay valid.
     pub(crate) pinned: bool,
     /// Size of the next buffer; follows the load between `MIN_SPACE` and `max_target`.
@@ -75,6 +89,7 @@ impl Packets {
             join: None,
             seq: 0,
             limit,
+            events: false,
             pinned: false,
             target: MIN_SPACE,
             max_target: max_read_buffer.max(MIN_SPACE),
@@ -99,11 +114,23 @@ impl Packets {
                 self.move_down();
             }
             let wanted = if self.buf.len() < self.target { self.target } else { self.buf.len() * 2 };
+            // exactly what a large packet needs as soon as that is near: the last steps are the expensive ones
+            let wanted = match self.unfinished_end().map(|end| end + MIN_SPACE) {
+                Some(end) if end > self.buf.len() && end <= self.buf.len() * 3 => end,
+                _ => wanted,
+            };
             if self.buf.len() - self.filled < MIN_SPACE {
+                self.buf.reserve_exact(wanted.saturating_sub(self.buf.len()));
                 self.buf.resize(wanted, 0);
             }
         }
         self.buf.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    /// Where the packet ends that is not there yet, by its header.
+    fn unfinished_end(&self) -> Option<usize> {
+        let [a, b, c, _] = self.buf.get(self.next..self.filled)?.first_chunk::<4>()?;
+        Some(self.next + 4 + u32::from_le_bytes([*a, *b, *c, 0]) as usize)
     }
 
     fn move_down(&mut self) {
@@ -146,7 +173,19 @@ impl Packets {
             let body = self.next + 4;
             let before = self.join.as_ref().map_or(0, |join| join.end - join.start);
             if before + len > self.limit {
-                return Err(WireError::TooLarge { what: "a packet of the server", limit: self.limit });
+                return Err(self.too_large());
+            }
+            let wanted = match &self.join {
+                Some(join) => join.wanted,
+                None if len > self.filled - body || len == MAX_PAYLOAD => self.wanted(body)?,
+                None => None,
+            };
+            if let Some(wanted) = wanted
+                && before + len > wanted
+            {
+                let so_far = before + len - 1;
+                let what = format!("an event of {so_far} bytes or more whose header says {}", wanted - 1);
+                return Err(WireError::protocol(at, what));
             }
             if self.filled - body < len {
                 return Ok(None);
@@ -158,6 +197,7 @@ impl Packets {
             self.seq = seq.wrapping_add(1);
             self.next = body + len;
             let (start, end) = match self.join.take() {
+                None if len < MAX_PAYLOAD => return Ok(Some(body..self.next)),
                 None => (body, self.next),
                 Some(join) => {
                     self.buf.copy_within(body..self.next, join.end);
@@ -167,8 +207,20 @@ impl Packets {
             if len < MAX_PAYLOAD {
                 return Ok(Some(start..end));
             }
-            self.join = Some(Join { start, end });
+            self.join = Some(Join { start, end, wanted });
         }
+    }
+
+    /// How long the event becomes that begins at `body`, as soon as its header is there.
+    fn wanted(&self, body: usize) -> Result<Option<usize>, WireError> {
+        // anything else than an event is told by its first byte, when it is whole
+        let payload = self.buf.get(body..self.filled).filter(|payload| self.events && payload.first() == Some(&0));
+        let Some(wanted) = payload.and_then(event_size).map(|size| size.saturating_add(1)) else { return Ok(None) };
+        if wanted > self.limit { Err(self.too_large()) } else { Ok(Some(wanted)) }
+    }
+
+    fn too_large(&self) -> WireError {
+        WireError::TooLarge { what: PACKET, limit: self.limit }
     }
 
     /// Hands over everything before the first unfinished packet, and goes on with what is left. `events` must lie there.
@@ -290,6 +342,55 @@ mod tests {
             packets.next_packet("testing"),
             Err(WireError::TooLarge { what: "a packet of the server", limit: 1000 })
         );
+    }
+
+    #[test]
+    fn an_event_in_parts_ends_where_its_header_says() {
+        let parts = |size: usize, parts: usize| {
+            let mut packets = Packets::new(64 << 20, 1 << 20);
+            packets.events = true;
+            let mut payload = vec![0; MAX_PAYLOAD];
+            payload[10..14].copy_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
+            for seq in 0..parts {
+                let head = [0xFF, 0xFF, 0xFF, u8::try_from(seq).unwrap()];
+                for mut bytes in [&head[..], &payload] {
+                    while !bytes.is_empty() {
+                        let space = packets.space();
+                        let n = space.len().min(bytes.len());
+                        space[..n].copy_from_slice(&bytes[..n]);
+                        packets.filled(n);
+                        bytes = &bytes[n..];
+                    }
+                }
+                packets.next_packet("testing")?;
+            }
+            packets.next_packet("testing").map(drop)
+        };
+        assert_eq!(parts(3 * MAX_PAYLOAD, 3), Ok(()));
+        let longer = parts(MAX_PAYLOAD + 5, 2).unwrap_err().to_string();
+        assert!(longer.contains("whose header says 16777220"), "{longer}");
+        assert_eq!(
+            parts(64 << 20, 1),
+            Err(WireError::TooLarge { what: "a packet of the server", limit: 64 << 20 }),
+            "known at its first part"
+        );
+    }
+
+    #[test]
+    fn an_event_longer_than_its_header_says_takes_no_memory() {
+        let mut packets = Packets::new(64 << 20, 1 << 20);
+        packets.events = true;
+        let mut head = [0; 24];
+        head[..3].fill(0xFF);
+        head[14] = 27;
+        for (filled, &byte) in head.iter().enumerate() {
+            assert_eq!(packets.next_packet("testing"), Ok(None), "{filled}");
+            packets.space()[0] = byte;
+            packets.filled(1);
+        }
+        let longer = packets.next_packet("testing").unwrap_err().to_string();
+        assert!(longer.contains("16777214 bytes or more whose header says 27"), "{longer}");
+        assert!(packets.buf.len() <= 2 * MIN_SPACE, "{}", packets.buf.len());
     }
 
     #[test]

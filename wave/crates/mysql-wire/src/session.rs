@@ -16,10 +16,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::auth::{Auth, Credentials};
 use crate::command::{self, DumpRequest, QueryResult};
-use crate::error::{ErrorKind, ServerError, WireError};
+use crate::error::{ErrorKind, RESULT, ServerError, WireError};
 use crate::handshake::{self, Greeting};
 use crate::options::{ConnectOptions, SslMode};
-use crate::packets::{EventBatch, Packets, write_packet};
+use crate::packets::{EventBatch, Packets, event_size, write_packet};
 use crate::reader::Reader;
 use crate::rsa::SEED_LEN;
 use crate::setup::{ReplicaRequest, ReplicaSetup, ServerInfo, Step};
@@ -28,8 +28,6 @@ use crate::tls::{Tls, client_config};
 
 /// Largest packet before login; a server's RSA key is the longest that is needed.
 const LOGIN_LIMIT: usize = 64 << 10;
-/// Length of a binlog event's header.
-const EVENT_HEADER: usize = 19;
 /// Memory a row and a value take beside their bytes, counted against the limit of a result.
 const ROW_OVERHEAD: usize = 64;
 const VALUE_OVERHEAD: usize = 32;
@@ -206,6 +204,7 @@ impl Session {
         self.command(payload, State::Streaming)?;
         // one byte of status comes before the event
         self.packets.limit = self.options.limits.max_event.saturating_add(1);
+        self.packets.events = true;
         Ok(())
     }
 
@@ -248,10 +247,22 @@ impl Session {
                 State::Ended => return Ok(None),
                 _ => {}
             }
-            let Some(range) = self.packets.next_packet(self.state.activity())? else { return self.starved() };
+            let Some(range) = self.packets.next_packet(self.state.activity()).map_err(|e| self.no_server(e))? else {
+                return self.starved();
+            };
             if let Some(progress) = self.on_packet(range)? {
                 return Ok(Some(progress));
             }
+        }
+    }
+
+    /// Before login nothing that large comes from a server of MySQL's protocol.
+    fn no_server(&self, error: WireError) -> WireError {
+        match error {
+            WireError::TooLarge { limit, .. } if self.info.is_none() => {
+                self.violation(format!("a packet of more than {limit} bytes"))
+            }
+            other => other,
         }
     }
 
@@ -303,7 +314,7 @@ impl Session {
         let limit = self.options.limits.max_result;
         self.result_bytes += range.len() + ROW_OVERHEAD + VALUE_OVERHEAD * self.result.columns.len();
         if self.result_bytes > limit {
-            return Err(self.broken(WireError::TooLarge { what: "the result of a statement", limit }));
+            return Err(self.broken(WireError::TooLarge { what: RESULT, limit }));
         }
         let payload = self.packets.payload(range);
         let done = match (state, input) {
@@ -438,7 +449,14 @@ impl Session {
             };
             let payload = self.packets.payload(range.clone());
             match classify(State::Streaming, payload) {
-                Input::Event if payload.len() > EVENT_HEADER => self.events.push(range.start + 1..range.end),
+                Input::Event if event_size(payload) == Some(payload.len() - 1) => {
+                    self.events.push(range.start + 1..range.end);
+                }
+                Input::Event => {
+                    let size = event_size(payload).map_or("no size".to_owned(), |size| format!("{size} bytes"));
+                    let what = format!("an event of {} bytes whose header says {size}", payload.len() - 1);
+                    self.stream_end = Some(Err(self.violation(what)));
+                }
                 Input::Eof => self.stream_end = Some(Ok(())),
                 Input::Err => self.stream_end = Some(Err(WireError::Server(command::server_error(payload)))),
                 _ => self.stream_end = Some(Err(self.violation("what is neither event, end nor error".to_owned()))),
@@ -459,6 +477,9 @@ impl Session {
     }
 
     fn command(&mut self, payload: Vec<u8>, next: State) -> Result<(), WireError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
         if self.state != State::Ready || self.setup.is_some() {
             return Err(self.busy());
         }

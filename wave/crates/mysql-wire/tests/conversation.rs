@@ -135,6 +135,13 @@ fn packet(seq: u8, payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// An event of `len` times `byte`, but for its size.
+fn event(byte: u8, len: u32) -> Vec<u8> {
+    let mut out = vec![byte; len as usize];
+    out[9..13].copy_from_slice(&len.to_le_bytes());
+    out
+}
+
 fn greeting() -> Vec<u8> {
     let len = 4 + u32::from_le_bytes([MYSQL[0], MYSQL[1], MYSQL[2], 0]) as usize;
     MYSQL[..len].to_vec()
@@ -218,12 +225,30 @@ fn events_come_before_the_error_behind_them() {
     let mut session = logged_in();
     let start = DumpStart::File { file: String::new(), pos: 4 };
     session.dump(&DumpRequest { server_id: 1, start, stop_at_end: false }).unwrap();
-    let event = [&[0][..], &[5; 30]].concat();
+    let sent = [&[0][..], &event(5, 30)].concat();
     let error = packet(3, b"\xff\xd4\x04#HY000purged");
-    feed(&mut session, &[packet(1, &event), packet(2, &event), error].concat()).unwrap();
+    feed(&mut session, &[packet(1, &sent), packet(2, &sent), error].concat()).unwrap();
     assert_eq!(session.poll(), Ok(Some(Progress::Events)));
-    assert_eq!(session.take_batch().unwrap().iter().collect::<Vec<_>>(), [&[5; 30], &[5; 30]]);
+    assert_eq!(session.take_batch().unwrap().iter().collect::<Vec<_>>(), [event(5, 30), event(5, 30)]);
     assert!(matches!(session.poll(), Err(WireError::Server(e)) if e.code == 1236));
+}
+
+#[test]
+fn an_event_is_as_long_as_its_header_says() {
+    let streaming = || {
+        let mut session = logged_in();
+        let start = DumpStart::File { file: String::new(), pos: 4 };
+        session.dump(&DumpRequest { server_id: 1, start, stop_at_end: false }).unwrap();
+        session
+    };
+    for size in [29, 31, 0, u32::MAX] {
+        let mut sent = [&[0][..], &event(5, 30)].concat();
+        sent[10..14].copy_from_slice(&size.to_le_bytes());
+        let mut session = streaming();
+        feed(&mut session, &packet(1, &sent)).unwrap();
+        let error = session.poll().unwrap_err();
+        assert!(matches!(error, WireError::Protocol { .. }) && error.to_string().contains("30 bytes"), "{error}");
+    }
 }
 
 #[test]
@@ -232,13 +257,13 @@ fn events_that_are_not_taken_are_kept() {
     let start = DumpStart::File { file: String::new(), pos: 4 };
     session.dump(&DumpRequest { server_id: 1, start, stop_at_end: false }).unwrap();
     for i in 0..2000_usize {
-        let event = [&[0][..], &[i as u8; 100]].concat();
+        let event = [&[0][..], &event(i as u8, 100)].concat();
         feed(&mut session, &packet((i + 1) as u8, &event)).unwrap();
         assert_eq!(session.poll(), Ok(Some(Progress::Events)));
     }
     let batch = session.take_batch().unwrap();
     assert_eq!((batch.events.len(), batch.event_bytes()), (2000, 200_000));
-    assert!(batch.iter().enumerate().all(|(i, event)| event == [i as u8; 100]));
+    assert!(batch.iter().enumerate().all(|(i, found)| found == event(i as u8, 100)));
     assert!(session.take_batch().is_none());
 }
 

@@ -1,19 +1,17 @@
 //! Speed of the formats on the bulk table (`id BIGINT PK, k INT, c CHAR(120), pad CHAR(60)`), one core, encoding alone.
 //!
-//! Prints MB/s of log bytes (what the rows take in the log), rows/s and bytes per message. `cargo bench -p
-//! binlake-pipeline --bench format`.
+//! MB/s are bytes of log: what the rows take in it. `cargo bench -p binlake-pipeline`
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use binlake_pipeline::format::{Op, RowView, Transaction, maxwell_json, row_batch};
 use binlog::Cell;
 use binlog::charset::Charset;
 use binlog::schema::{Column, ColumnType, SchemaSource, Table};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-const ROWS: usize = 100_000;
-const PASSES: usize = 20;
+const ROWS: usize = 10_000;
 const BATCH: usize = 900_000;
 
 fn column(name: &str, ty: ColumnType, charset: Charset, key_part: Option<u16>) -> Column {
@@ -42,22 +40,7 @@ fn digits(len: usize, seed: &mut u64) -> String {
         .collect()
 }
 
-fn report(name: &str, log_bytes: usize, out_bytes: usize, mut pass: impl FnMut()) {
-    pass();
-    let started = Instant::now();
-    for _ in 0..PASSES {
-        pass();
-    }
-    let seconds = started.elapsed().as_secs_f64() / PASSES as f64;
-    println!(
-        "{name:<28} {:>7.0} MB/s of log bytes  {:>11.0} rows/s  {:>5.0} bytes/row",
-        log_bytes as f64 / seconds / 1e6,
-        ROWS as f64 / seconds,
-        out_bytes as f64 / ROWS as f64
-    );
-}
-
-fn main() {
+fn encode(c: &mut Criterion) {
     let table = Table::new(
         "sbtest".into(),
         "sbtest1".into(),
@@ -107,50 +90,44 @@ fn main() {
         query: None,
     };
 
-    let mut out = Vec::new();
+    let mut group = c.benchmark_group("encode");
+    group.throughput(Throughput::Bytes(log_bytes as u64));
     let maxwell = maxwell_json::Plan::new(&table, None, &maxwell_json::Options::default());
-    let mut maxwell_pass = |with_key: bool| {
-        let mut total = 0;
-        for i in 0..ROWS {
-            out.clear();
-            maxwell.encode_row(&view(i), &mut out).expect("these cells can be written");
-            total += out.len();
-            if with_key {
-                maxwell.encode_key(&view(i), &mut out).expect("these cells can be written");
-            }
-            black_box(&out);
-        }
-        total
-    };
-    let size = maxwell_pass(false);
-    report("maxwell-json", log_bytes, size, || {
-        black_box(maxwell_pass(false));
-    });
-    report("maxwell-json, with key", log_bytes, size, || {
-        black_box(maxwell_pass(true));
-    });
-
+    for (name, with_key) in [("maxwell-json", false), ("maxwell-json with key", true)] {
+        let mut out = Vec::new();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for i in 0..ROWS {
+                    out.clear();
+                    maxwell.encode_row(&view(i), &mut out).expect("these cells can be written");
+                    if with_key {
+                        maxwell.encode_key(&view(i), &mut out).expect("these cells can be written");
+                    }
+                    black_box(&out);
+                }
+            });
+        });
+    }
     let plan = row_batch::Plan::new(&table, None);
     let (mut row, mut txn_bytes, mut record) = (Vec::new(), Vec::new(), Vec::new());
     row_batch::encode_transaction(&txn, &mut txn_bytes);
     let mut builder = row_batch::BatchBuilder::default();
-    let mut binlake_pass = || {
-        let mut total = 0;
-        for i in 0..ROWS {
-            row.clear();
-            plan.encode_row(&view(i), &mut row).expect("these cells can be written");
-            builder.push(plan.schema(), txn.seq, &txn_bytes, &row);
-            if builder.len() > BATCH || i + 1 == ROWS {
-                record.clear();
-                builder.finish(&mut record);
-                total += record.len();
-                black_box(&record);
+    group.bench_function("binlake", |b| {
+        b.iter(|| {
+            for i in 0..ROWS {
+                row.clear();
+                plan.encode_row(&view(i), &mut row).expect("these cells can be written");
+                builder.push(plan.schema(), txn.seq, &txn_bytes, &row);
+                if builder.len() > BATCH || i + 1 == ROWS {
+                    record.clear();
+                    builder.finish(&mut record);
+                    black_box(&record);
+                }
             }
-        }
-        total
-    };
-    let size = binlake_pass();
-    report("binlake (rows into records)", log_bytes, size, || {
-        black_box(binlake_pass());
+        });
     });
+    group.finish();
 }
+
+criterion_group!(benches, encode);
+criterion_main!(benches);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use binlog::event::StreamState;
+use binlog::event::{AlterPhase, StreamState};
 use binlog::position::FilePos;
 
 use crate::format::Op;
@@ -64,6 +64,8 @@ pub struct OpenTransaction {
     /// BEGIN, XA START or a MariaDB group start was seen: the next statement does not end it.
     pub begun: bool,
     pub xa: Option<String>,
+    /// Of an ALTER in two phases, which takes effect with the second.
+    pub alter: Option<AlterPhase>,
     pub items: Vec<Item>,
     pub held: Held,
     /// Rows events and statements so far, wanted or not.

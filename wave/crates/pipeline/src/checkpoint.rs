@@ -4,6 +4,7 @@
 //! every feed that is not parked. Open XA transactions (prepared, not yet decided) stay listed until their decision is
 //! settled; their rows are read again by the next owner.
 
+use binlog::gtid::GtidSet;
 use binlog::position::{FilePos, Position};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,17 @@ pub struct OpenXa {
     pub file: String,
     /// Offset where the PREPARE transaction starts.
     pub pos: u64,
+    /// On MariaDB the GTID position before the PREPARE. There a position names one transaction per domain, so that none
+    /// before it can be left out: reading begins here, on any server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+impl OpenXa {
+    #[must_use]
+    pub fn place(&self) -> FilePos {
+        FilePos { file: self.file.clone(), pos: self.pos }
+    }
 }
 
 /// A durable position of an instance.
@@ -33,6 +45,9 @@ pub struct Checkpoint {
     /// Commit time of the last settled transaction, microseconds since the Unix epoch; 0 when none.
     pub commit_us: u64,
     pub open_xa: Vec<OpenXa>,
+    /// When the server began the file of `position`, seconds since the Unix epoch; 0 while unknown. It tells the file
+    /// from another of this name, begun after the logs were reset.
+    pub file_begun: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +61,13 @@ struct Stored {
     server_uuid: String,
     commit_us: u64,
     open_xa: Vec<OpenXa>,
+    #[serde(default, skip_serializing_if = "unknown")]
+    file_begun: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn unknown(begun: &u32) -> bool {
+    *begun == 0
 }
 
 /// The bytes are not a checkpoint that this version reads.
@@ -65,6 +87,7 @@ impl Checkpoint {
             server_uuid: self.server_uuid.clone(),
             commit_us: self.commit_us,
             open_xa: self.open_xa.clone(),
+            file_begun: self.file_begun,
         };
         serde_json::to_vec(&stored).unwrap_or_default()
     }
@@ -83,11 +106,14 @@ impl Checkpoint {
             server_uuid: stored.server_uuid,
             commit_us: stored.commit_us,
             open_xa: stored.open_xa,
+            file_begun: stored.file_begun,
         })
     }
 }
 
 /// Why and where a feed was parked or a table quarantined; stored beside the checkpoint that first passed it.
+///
+/// Of a parked feed this is its own checkpoint, which its catch-up moves on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stopped {
@@ -97,11 +123,74 @@ pub struct Stopped {
     /// Last transaction that the feed or table has completely.
     pub seq: u64,
     pub reason: String,
+    /// The incarnation that `seq` counts in.
+    #[serde(default)]
+    pub incarnation: u64,
+    #[serde(default)]
+    pub server_uuid: String,
+    #[serde(default)]
+    pub commit_us: u64,
+    #[serde(default)]
+    pub open_xa: Vec<OpenXa>,
+    #[serde(default, skip_serializing_if = "unknown")]
+    pub file_begun: u32,
+}
+
+impl Stopped {
+    /// Stopped at a checkpoint of this incarnation.
+    #[must_use]
+    pub fn at(checkpoint: Checkpoint, incarnation: u64, reason: &str) -> Self {
+        Stopped {
+            file: checkpoint.position.file_pos.file,
+            pos: checkpoint.position.file_pos.pos,
+            gtid_set: checkpoint.position.gtids.to_string(),
+            seq: checkpoint.seq,
+            reason: reason.to_string(),
+            incarnation,
+            server_uuid: checkpoint.server_uuid,
+            commit_us: checkpoint.commit_us,
+            open_xa: checkpoint.open_xa,
+            file_begun: checkpoint.file_begun,
+        }
+    }
+
+    /// Where a catch-up goes on; None where no position was known when it stopped.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let gtids: GtidSet = self.gtid_set.parse().ok()?;
+        let file_pos = FilePos { file: self.file.clone(), pos: self.pos };
+        (!file_pos.file.is_empty() || !gtids.is_empty()).then(|| Checkpoint {
+            position: Position { file_pos, gtids },
+            seq: self.seq,
+            server_uuid: self.server_uuid.clone(),
+            commit_us: self.commit_us,
+            open_xa: self.open_xa.clone(),
+            file_begun: self.file_begun,
+        })
+    }
+
+    /// Whether everything that `checkpoint` has is complete here, too. File positions are compared on one server only.
+    #[must_use]
+    pub fn covers(&self, checkpoint: &Checkpoint) -> bool {
+        let Some(mine) = self.checkpoint() else { return false };
+        let (mine, theirs) = (mine.position, &checkpoint.position);
+        let by_file = self.server_uuid == checkpoint.server_uuid && !mine.file_pos.file.is_empty();
+        let reached = mine.file_pos >= theirs.file_pos;
+        if mine.gtids.is_empty() || theirs.gtids.is_empty() {
+            return by_file && reached;
+        }
+        mine.gtids.contains_set(&theirs.gtids) && (!by_file || reached)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn open_xa(xid: &str, after: Option<&str>) -> OpenXa {
+        let after = after.map(str::to_string);
+        OpenXa { xid: xid.into(), gtid: None, file: "binlog.000006".into(), pos: 4, after }
+    }
 
     fn sample() -> Checkpoint {
         Checkpoint {
@@ -112,15 +201,18 @@ mod tests {
             seq: 42,
             server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
             commit_us: 1_700_000_000_000_000,
-            open_xa: vec![OpenXa { xid: "X'31',X'',1".into(), gtid: None, file: "binlog.000006".into(), pos: 4 }],
+            open_xa: vec![open_xa("X'31',X'',1", None), open_xa("X'32',X'',1", Some("0-1-7"))],
+            file_begun: 1_700_000_000,
         }
     }
 
     #[test]
     fn golden() {
-        let golden = r#"{"format":1,"file":"binlog.000007","pos":4711,"gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5","seq":42,"server_uuid":"3e11fa47-71ca-11e1-9e33-c80aa9429562","commit_us":1700000000000000,"open_xa":[{"xid":"X'31',X'',1","gtid":null,"file":"binlog.000006","pos":4}]}"#;
+        let golden = r#"{"format":1,"file":"binlog.000007","pos":4711,"gtid_set":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5","seq":42,"server_uuid":"3e11fa47-71ca-11e1-9e33-c80aa9429562","commit_us":1700000000000000,"open_xa":[{"xid":"X'31',X'',1","gtid":null,"file":"binlog.000006","pos":4},{"xid":"X'32',X'',1","gtid":null,"file":"binlog.000006","pos":4,"after":"0-1-7"}],"file_begun":1700000000}"#;
         assert_eq!(String::from_utf8(sample().to_bytes()).unwrap(), golden);
         assert_eq!(Checkpoint::from_bytes(golden.as_bytes()).unwrap(), sample());
+        let before = golden.replace(",\"file_begun\":1700000000", "");
+        assert_eq!(Checkpoint::from_bytes(before.as_bytes()).unwrap(), Checkpoint { file_begun: 0, ..sample() });
     }
 
     #[test]

@@ -11,12 +11,13 @@
 //! - a table that cannot be decoded is quarantined, a feed whose topic refuses is parked; both stand beside the first
 //!   checkpoint that passes them.
 
+mod catch_up;
 mod epoch;
 mod settings;
 mod stops;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ use binlog::position::{FilePos, Position};
 use binlog::schema::TableDefinition;
 
 use crate::assembly::{OpenTransaction, Prepared};
-use crate::checkpoint::Stopped;
+use crate::backoff::Backoff;
+use crate::checkpoint::{Checkpoint, OpenXa, Stopped};
 use crate::io::{
     Batch, Cause, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic, Outcome, Output,
     Ownership, Server, Skip, Start,
@@ -33,15 +35,20 @@ use crate::ledger::{Ledger, Token};
 use crate::lifecycle::{self, Event, State};
 use crate::progress::{End, Frontier};
 use crate::publishing::{Pending, Publishing};
+use crate::reading::LogFile;
 use crate::route::Route;
 use crate::spill::SpillStore;
 
-pub use settings::{InstanceConfig, Limits, Totals};
+use catch_up::{CatchUp, Comeback};
+pub use settings::{AsStatements, InstanceConfig, Limits, Totals};
+
+/// How long a catch-up may drain when its epoch is over.
+const CATCH_UP_DRAIN: Duration = Duration::from_secs(2);
 
 /// Answer of [`Instance::work`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// The output is full; send it and call again.
+    /// The output is full, or enough was done for one call: send it and call again.
     More,
     /// Nothing to do until the next input; a batch is wanted.
     Idle,
@@ -60,13 +67,18 @@ pub(crate) struct FeedState {
     pub suspect: bool,
     /// Refusal reported in this epoch.
     pub refused: Option<String>,
+    pub comeback: Comeback,
 }
 
-/// Parks and quarantines on their way beside a checkpoint, by name.
-#[derive(Clone, Debug, Default)]
-struct Stops {
-    park: Vec<(String, Stopped)>,
+/// A write under way: the checkpoint, and the parks and quarantines beside it.
+struct Writing {
+    checkpoint: Checkpoint,
+    /// Feeds.
+    park: Vec<usize>,
+    unpark: Vec<usize>,
     quarantine: Vec<(String, Stopped)>,
+    /// Tables, as their entries name them.
+    release: Vec<String>,
 }
 
 pub(crate) enum TableState {
@@ -86,7 +98,13 @@ pub struct Instance {
     // reading
     pub(crate) server: Server,
     pub(crate) stream: Arc<binlog::event::StreamState>,
+    /// What is read is a replica's relay log.
+    pub(crate) relayed: bool,
     pub(crate) read: Position,
+    /// The set of `read` has all that was executed up to there.
+    pub(crate) gtids_known: bool,
+    /// The server gives no log by GTID set.
+    pub(crate) by_file: bool,
     /// End of the last whole transaction read; a lost connection goes on from here when there are no GTIDs.
     pub(crate) boundary: FilePos,
     pub(crate) skip: Option<Skip>,
@@ -96,6 +114,7 @@ pub struct Instance {
     pub(crate) file: Arc<str>,
     /// Offset where the event being handled starts.
     pub(crate) event_start: u64,
+    pub(crate) log: LogFile,
     /// Definitions in a row that did not fit a table map.
     pub(crate) mismatches: u32,
     pub(crate) tables: HashMap<u64, TableState>,
@@ -103,6 +122,8 @@ pub struct Instance {
     pub(crate) definitions: HashMap<(String, String), (Arc<TableDefinition>, FilePos)>,
     pub(crate) waiting_table: Option<((String, String), FilePos)>,
     pub(crate) quarantined: HashMap<(String, String), Stopped>,
+    /// Stored quarantines that lie beyond the checkpoint: their positions are read again.
+    beyond: Vec<(String, Stopped)>,
     /// Tables that cannot be read in the stretch that is skipped to reach the wanted start, and why.
     pub(crate) unreadable: HashMap<(String, String), String>,
     pub(crate) open: Option<OpenTransaction>,
@@ -116,24 +137,30 @@ pub struct Instance {
     pub(crate) rows_left: Option<u64>,
     pub(crate) finishing: bool,
     // progress
+    /// Of the last call.
+    pub(crate) now: Duration,
     pub(crate) ledger: Ledger<End>,
     pub(crate) frontier: Frontier,
-    has_checkpoint: bool,
-    dirty: bool,
+    pub(crate) has_checkpoint: bool,
+    pub(crate) dirty: bool,
     /// Start or incarnation are new: nothing is read before they are stored.
     unwritten: bool,
-    /// Parks and quarantines that stand in the write under way.
-    writing: Option<Stops>,
+    writing: Option<Writing>,
+    /// The checkpoint that is durable.
+    stored: Option<Checkpoint>,
+    /// Of a parked feed, under way.
+    catch_up: Option<CatchUp>,
     /// The server changed: the next epoch begins a new incarnation on this one.
     switch_to: Option<String>,
     last_write: Duration,
-    to_park: Vec<(String, Stopped)>,
     pub(crate) to_quarantine: Vec<(String, Stopped)>,
     // failures
-    /// Connections in a row that were not made.
-    connect_failures: u32,
-    /// Epochs in a row that ended without anything new settled.
-    epoch_failures: u32,
+    /// Of connections that were not made, or brought nothing.
+    connecting: Backoff,
+    /// When the present connection was made, and the boundary then.
+    connected_at: Option<(Duration, FilePos)>,
+    /// Of epochs that ended without anything new settled.
+    epochs: Backoff,
     /// The furthest transaction ever settled by this machine.
     furthest: u64,
     retry_at: Duration,
@@ -143,6 +170,8 @@ pub struct Instance {
     /// Time of the last transaction read, microseconds since the Unix epoch.
     pub(crate) last_event_us: u64,
     pub(crate) totals: Totals,
+    /// By the table that they name, or the database where they name none.
+    pub(crate) statements: BTreeMap<String, AsStatements>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -159,21 +188,26 @@ impl std::fmt::Debug for Instance {
 impl Instance {
     #[must_use]
     pub fn new(config: InstanceConfig, spills: Box<dyn SpillStore>) -> Self {
-        let feeds = config
-            .feeds
-            .iter()
-            .map(|_| FeedState {
+        let source_id = proto::header::source_id(&config.source);
+        let limits = &config.limits;
+        let backoff = |seed| Backoff::new(limits.backoff_min, limits.backoff_max, source_id ^ seed);
+        let (connecting, epochs) = (backoff(0), backoff(1));
+        let feeds = (2..)
+            .zip(&config.feeds)
+            .map(|(seed, _)| FeedState {
                 topic: OpenTopic { topic: 0, partitions: 1 },
                 counters: Vec::new(),
                 pending: Vec::new(),
                 parked: None,
                 suspect: false,
                 refused: None,
+                comeback: Comeback::new(limits, source_id ^ seed),
             })
             .collect();
         Instance {
-            source_id: proto::header::source_id(&config.source),
+            source_id,
             rows_left: config.limit,
+            now: Duration::ZERO,
             ledger: Ledger::new(config.feeds.len()),
             config,
             spills,
@@ -182,18 +216,23 @@ impl Instance {
             incarnation: 0,
             server: Server::default(),
             stream: Arc::default(),
+            relayed: false,
             read: Position::default(),
+            gtids_known: false,
+            by_file: false,
             boundary: FilePos::default(),
             skip: None,
             batch: None,
             spent: None,
             file: Arc::from(""),
             event_start: 0,
+            log: LogFile::default(),
             mismatches: 0,
             tables: HashMap::new(),
             definitions: HashMap::new(),
             waiting_table: None,
             quarantined: HashMap::new(),
+            beyond: Vec::new(),
             unreadable: HashMap::new(),
             open: None,
             prepared: Prepared::new(),
@@ -207,12 +246,14 @@ impl Instance {
             dirty: false,
             unwritten: false,
             writing: None,
+            stored: None,
+            catch_up: None,
             switch_to: None,
             last_write: Duration::ZERO,
-            to_park: Vec::new(),
             to_quarantine: Vec::new(),
-            connect_failures: 0,
-            epoch_failures: 0,
+            connecting,
+            connected_at: None,
+            epochs,
             furthest: 0,
             retry_at: Duration::ZERO,
             last_progress: Duration::ZERO,
@@ -220,11 +261,13 @@ impl Instance {
             ended_told: false,
             last_event_us: 0,
             totals: Totals::default(),
+            statements: BTreeMap::new(),
         }
     }
 
     /// Takes one input; outputs are appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Output) {
+        self.now = now.monotonic;
         match input {
             Input::Start => {
                 if self.go(Event::Start) {
@@ -246,7 +289,7 @@ impl Instance {
             }
             Input::Report { token, outcome } => self.report(token, outcome, now, out),
             Input::CheckpointWritten => {
-                self.writing = None;
+                self.written(now, out);
                 self.unwritten = false;
                 if self.state == State::Draining {
                     self.last_progress = now.monotonic;
@@ -255,7 +298,10 @@ impl Instance {
                 self.tick(now, out);
             }
             Input::CheckpointFailed(failure) => self.checkpoint_failed(failure, now, out),
-            Input::TableLoaded { database, table, result } => self.table_loaded(database, table, result, out),
+            Input::CaughtUp { feed, checkpoint } => self.caught_up(feed, *checkpoint, now, out),
+            Input::CatchUpEnded { feed, published, reason } => self.catch_up_ended(feed, published, &reason, now, out),
+            Input::TableLoaded { database, table, at, result } => self.table_loaded(database, table, at, result, out),
+            Input::FileAnswered { file, begun } => self.file_answered(&file, begun, now, out),
             Input::Tick => self.tick(now, out),
             Input::Stop => self.stop(now, out),
             Input::EndOfInput => {
@@ -291,24 +337,15 @@ impl Instance {
                 let Some(feed) = self.ledger.feed_of(token).map(usize::from) else { return };
                 self.feeds[feed].refused = Some(reason.clone());
                 if self.may_park(feed) {
-                    self.park(feed, &reason, out);
+                    self.park(feed, &reason, now, out);
                 } else {
                     let name = self.config.feeds[feed].name.clone();
                     self.incident(IncidentCode::FeedFailing, &name, reason.clone(), out);
                 }
                 self.end_epoch(reason, now, out);
             }
-            Outcome::TooLarge(reason) => {
-                let Some(feed) = self.ledger.feed_of(token).map(usize::from) else { return };
-                if self.may_park(feed) {
-                    self.feeds[feed].refused = Some(reason.clone());
-                    self.park(feed, &reason, out);
-                    self.end_epoch(reason, now, out);
-                } else {
-                    // Nobody else to protect, and trying again would only write what comes before it again.
-                    self.failed(Failure::new(FailureKind::Permanent, Cause::Data, reason), now, out);
-                }
-            }
+            Outcome::TooLarge(reason) => self.refused_again(token, Cause::Data, reason, now, out),
+            Outcome::Denied(reason) => self.refused_again(token, Cause::Denied, reason, now, out),
             Outcome::Unknown(reason) => {
                 if self.ledger.feed_of(token).is_some() {
                     self.end_epoch(reason, now, out);
@@ -320,6 +357,19 @@ impl Instance {
         }
     }
 
+    /// What a topic refuses until somebody changes something: its feed is parked, or the instance ends where there is
+    /// nobody else to protect, since trying again would only write what comes before it again.
+    fn refused_again(&mut self, token: Token, cause: Cause, reason: String, now: Now, out: &mut Output) {
+        let Some(feed) = self.ledger.feed_of(token).map(usize::from) else { return };
+        if self.may_park(feed) {
+            self.feeds[feed].refused = Some(reason.clone());
+            self.park(feed, &reason, now, out);
+            self.end_epoch(reason, now, out);
+        } else {
+            self.failed(Failure::new(FailureKind::Permanent, cause, reason), now, out);
+        }
+    }
+
     pub(crate) fn advance(&mut self) {
         while let Some(end) = self.ledger.pop_settled() {
             self.frontier.apply(end);
@@ -327,7 +377,7 @@ impl Instance {
         }
         if self.frontier.seq > self.furthest {
             self.furthest = self.frontier.seq;
-            self.epoch_failures = 0;
+            self.epochs.reset();
         }
     }
 
@@ -350,6 +400,7 @@ impl Instance {
             return;
         }
         self.reset_reading();
+        self.end_catch_up(out);
         if self.state == State::Ended {
             self.tell_end(out);
             return;
@@ -367,6 +418,7 @@ impl Instance {
             self.stop(now, out);
         }
         self.park_stalled(now, out);
+        self.start_catch_up(now, out);
         self.write_checkpoint(now, out);
         if self.state == State::Draining
             && self.publishing.is_none()
@@ -378,7 +430,8 @@ impl Instance {
             self.tell_end(out);
         }
         // A topic or a coordination that does not answer must not keep an instance from ending.
-        let after = self.config.limits.park_after;
+        let limits = &self.config.limits;
+        let after = if self.config.catch_up { limits.park_after.min(CATCH_UP_DRAIN) } else { limits.park_after };
         if self.state == State::Draining && now.monotonic.saturating_sub(self.last_progress) >= after {
             let reason = format!("stopped with unsettled records: nothing was acknowledged for {} s", after.as_secs());
             self.end_epoch(reason, now, out);
@@ -392,8 +445,10 @@ impl Instance {
 
     /// What is unsettled is at its bound: reading waits.
     pub(crate) fn full(&self) -> bool {
-        self.ledger.in_flight_bytes() >= self.config.limits.in_flight_bytes
-            || self.ledger.len() >= self.config.limits.ledger
+        let since = self.ledger.oldest().map_or(self.now, |oldest| oldest.max(self.last_progress));
+        let limits = &self.config.limits;
+        self.ledger.in_flight_bytes() >= limits.in_flight(self.now.saturating_sub(since))
+            || self.ledger.len() >= limits.ledger
     }
 
     fn write_checkpoint(&mut self, now: Now, out: &mut Output) {
@@ -408,16 +463,17 @@ impl Instance {
         self.dirty = false;
         self.has_checkpoint = true;
         self.last_write = now.monotonic;
-        let stops =
-            Stops { park: std::mem::take(&mut self.to_park), quarantine: std::mem::take(&mut self.to_quarantine) };
-        self.writing = Some(stops.clone());
+        let writing = self.stops_to_write();
         out.command(Command::WriteCheckpoint {
             epoch: self.epoch,
             incarnation: self.incarnation,
-            checkpoint: Box::new(self.frontier.checkpoint()),
-            park: stops.park,
-            quarantine: stops.quarantine,
+            checkpoint: Box::new(writing.checkpoint.clone()),
+            park: writing.park.iter().filter_map(|i| self.stop_of(*i)).collect(),
+            unpark: writing.unpark.iter().map(|i| self.config.feeds[*i].name.clone()).collect(),
+            quarantine: writing.quarantine.clone(),
+            release: writing.release.clone(),
         });
+        self.writing = Some(writing);
     }
 
     fn tell_end(&mut self, out: &mut Output) {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use binlog::gtid::MariaDbGtidPos;
 use binlog::position::{FilePos, Position};
 use binlog::query::Renaming;
 use binlog::schema::TableDefinition;
@@ -41,6 +42,8 @@ pub enum Skip {
     UntilPosition(FilePos),
     /// Transactions committed before this many microseconds since the Unix epoch.
     UntilTime(u64),
+    /// Transactions that this MariaDB position has, read again for prepared XA transactions among them.
+    Executed(MariaDbGtidPos),
 }
 
 /// Where the instance ends by itself.
@@ -59,7 +62,7 @@ pub enum Until {
 }
 
 /// Answer of the coordination to a take.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ownership {
     pub epoch: u64,
     pub incarnation: u64,
@@ -112,6 +115,8 @@ pub enum Cause {
     Denied,
     /// The position is purged, another owner or reader took over.
     Conflict,
+    /// The server gives its log by file and offset only.
+    NoGtids,
     /// A host or broker does not answer.
     Unavailable,
     /// The log or the stored data cannot be read.
@@ -136,6 +141,8 @@ pub enum Outcome {
     Feed(String),
     /// The record is larger than its topic takes; it would be the next time, too.
     TooLarge(String),
+    /// The feed's topic may not be written until somebody grants the right.
+    Denied(String),
     /// Nothing is known: the epoch ends.
     Unknown(String),
 }
@@ -163,11 +170,30 @@ pub enum Input {
     },
     CheckpointWritten,
     CheckpointFailed(Failure),
-    /// Answer to [`Command::LoadTable`].
+    /// The catch-up of a parked feed has settled everything up to here.
+    CaughtUp {
+        feed: usize,
+        checkpoint: Box<Checkpoint>,
+    },
+    /// The catch-up of a feed is over; nothing more comes of it.
+    CatchUpEnded {
+        feed: usize,
+        /// It handed records to its publisher.
+        published: bool,
+        reason: String,
+    },
+    /// Answer to [`Command::LoadTable`], with the position that it was asked for.
     TableLoaded {
         database: String,
         table: String,
+        at: FilePos,
         result: Result<Box<TableDefinition>, String>,
+    },
+    /// Answer to [`Command::AskFile`]: when the file was begun, in seconds since the Unix epoch; None where the server
+    /// has it no more.
+    FileAnswered {
+        file: String,
+        begun: Result<Option<u32>, Failure>,
     },
     Tick,
     /// Drain: stop reading, settle what is out, write the checkpoint, finish.
@@ -210,8 +236,21 @@ pub enum Command {
         incarnation: u64,
         checkpoint: Box<Checkpoint>,
         park: Vec<(String, Stopped)>,
+        /// Feeds that have caught up: their entries go with this checkpoint.
+        unpark: Vec<String>,
         quarantine: Vec<(String, Stopped)>,
+        /// Tables that could be read where they stopped before: their entries go with this checkpoint, which passes that.
+        release: Vec<String>,
     },
+    /// Publish a parked feed alone, from its own checkpoint, until told to end: an instance of its own with this
+    /// ownership, a publisher and a connection. What it settles comes back as [`Input::CaughtUp`]. It may quarantine the
+    /// tables that are quarantined here, no others, and takes this epoch only once.
+    CatchUp {
+        feed: usize,
+        ownership: Box<Ownership>,
+    },
+    /// The epoch is over, and with it the catch-up under way.
+    EndCatchUp,
     /// Read the definition of a table that is valid at this position, behind its TABLE_MAP (see `SchemaHistory`).
     /// `again`: what was given before does not fit the TABLE_MAP, so what is stored is not to be used.
     LoadTable {
@@ -219,6 +258,10 @@ pub enum Command {
         table: String,
         at: FilePos,
         again: bool,
+    },
+    /// When did the server begin this log file? Reading waits for the answer.
+    AskFile {
+        file: String,
     },
     /// A statement, which ends at this position, changed these tables (all, when empty).
     SchemaChanged {
@@ -253,8 +296,10 @@ pub struct Incident {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentCode {
     TableQuarantined,
+    TableReleased,
     FeedParked,
     FeedFailing,
+    FeedRejoined,
     EpochEnded,
     SourceDisconnected,
     SourceFailed,
@@ -263,6 +308,9 @@ pub enum IncidentCode {
     RolledBack,
     ServerIncident,
     ServerChanged,
+    LogReset,
+    LogPurged,
+    GtidsOff,
     CheckpointFailed,
 }
 
@@ -272,8 +320,10 @@ impl IncidentCode {
     pub fn name(self) -> &'static str {
         match self {
             IncidentCode::TableQuarantined => "table_quarantined",
+            IncidentCode::TableReleased => "table_released",
             IncidentCode::FeedParked => "feed_parked",
             IncidentCode::FeedFailing => "feed_failing",
+            IncidentCode::FeedRejoined => "feed_rejoined",
             IncidentCode::EpochEnded => "epoch_ended",
             IncidentCode::SourceDisconnected => "source_disconnected",
             IncidentCode::SourceFailed => "source_failed",
@@ -282,6 +332,9 @@ impl IncidentCode {
             IncidentCode::RolledBack => "rolled_back",
             IncidentCode::ServerIncident => "server_incident",
             IncidentCode::ServerChanged => "server_changed",
+            IncidentCode::LogReset => "log_reset",
+            IncidentCode::LogPurged => "log_purged",
+            IncidentCode::GtidsOff => "gtids_off",
             IncidentCode::CheckpointFailed => "checkpoint_failed",
         }
     }

@@ -31,6 +31,7 @@ struct InFlight {
     settled: bool,
     bytes: u32,
     slot: u64,
+    since: Duration,
 }
 
 /// What one feed has outstanding.
@@ -107,7 +108,7 @@ impl<T> Ledger<T> {
             f.records += 1;
             f.bytes += u64::from(bytes);
         }
-        self.records.push_back(InFlight { feed, settled: false, bytes, slot: slot.0 });
+        self.records.push_back(InFlight { feed, settled: false, bytes, slot: slot.0, since: now });
         Token(self.first_token + self.records.len() as u64 - 1)
     }
 
@@ -165,6 +166,12 @@ impl<T> Ledger<T> {
         self.feeds.get(usize::from(feed)).copied().unwrap_or_default()
     }
 
+    /// When the oldest record that is not settled was handed on.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
+        self.records.front().map(|record| record.since)
+    }
+
     #[must_use]
     pub fn in_flight_bytes(&self) -> u64 {
         self.bytes
@@ -195,16 +202,16 @@ mod tests {
         let ta = l.sent(0, a, 10, T0);
         l.close(a);
         let b = l.open("b");
-        let tb = l.sent(1, b, 20, T0);
+        let tb = l.sent(1, b, 20, Duration::from_secs(1));
         l.close(b);
         assert_eq!(l.in_flight_bytes(), 30);
         assert!(l.settle(tb, T0));
-        assert_eq!(l.pop_settled(), None);
+        assert_eq!((l.pop_settled(), l.oldest()), (None, Some(T0)));
         assert_eq!(l.feed_of(ta), Some(0));
         assert!(l.settle(ta, T0));
         assert!(!l.settle(ta, T0), "a second report of the same record counts for nothing");
         assert_eq!((l.pop_settled(), l.pop_settled(), l.pop_settled()), (Some("a"), Some("b"), None));
-        assert_eq!(l.in_flight_bytes(), 0);
+        assert_eq!((l.in_flight_bytes(), l.oldest()), (0, None));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assembly;
+mod backoff;
 pub mod checkpoint;
 pub mod feed;
 pub mod format;

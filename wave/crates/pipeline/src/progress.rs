@@ -4,7 +4,7 @@ use binlog::gtid::GtidSet;
 use binlog::position::{FilePos, Position};
 
 use crate::assembly::Gtid;
-use crate::checkpoint::{Checkpoint, OpenXa, Stopped};
+use crate::checkpoint::{Checkpoint, OpenXa};
 
 /// What is known at the end of a transaction; applied to the frontier when the transaction leaves the ledger.
 #[derive(Clone, Debug)]
@@ -14,6 +14,12 @@ pub struct End {
     pub seq: u64,
     pub commit_us: u64,
     pub xa: XaChange,
+    /// When its file was begun, see [`Checkpoint::file_begun`].
+    pub file_begun: u32,
+    /// The executed set here, where none was known before.
+    pub executed: Option<GtidSet>,
+    /// The set does not tell this position: there are transactions without GTID, or it is not known what was executed.
+    pub by_file: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +38,7 @@ pub struct Frontier {
     pub server_uuid: String,
     pub commit_us: u64,
     pub open_xa: Vec<OpenXa>,
+    pub file_begun: u32,
 }
 
 impl Frontier {
@@ -39,9 +46,16 @@ impl Frontier {
     pub fn apply(&mut self, end: End) {
         if end.file_pos > self.position.file_pos {
             self.position.file_pos = end.file_pos;
+            self.file_begun = end.file_begun;
         }
         self.seq = self.seq.max(end.seq);
         self.commit_us = end.commit_us.max(self.commit_us);
+        if end.by_file {
+            self.position.gtids = GtidSet::default();
+        }
+        if let Some(executed) = end.executed {
+            self.executed(executed);
+        }
         match end.xa {
             XaChange::None => {}
             // The GTID of a PREPARE stays out of the set, so that the server sends it again to the next owner.
@@ -52,7 +66,9 @@ impl Frontier {
             XaChange::Decided(xid) => {
                 if let Some(i) = self.open_xa.iter().position(|x| x.xid == xid) {
                     let open = self.open_xa.remove(i);
-                    if let Some(Ok(prepare)) = open.gtid.map(|g| g.parse::<GtidSet>()) {
+                    if !end.by_file
+                        && let Some(Ok(prepare)) = open.gtid.map(|g| g.parse::<GtidSet>())
+                    {
                         union(&mut self.position.gtids, &prepare);
                     }
                 }
@@ -60,6 +76,18 @@ impl Frontier {
         }
         if let Some(gtid) = &end.gtid {
             add_gtid(&mut self.position.gtids, gtid);
+        }
+    }
+
+    /// All of this is settled, but for what is prepared only.
+    pub fn executed(&mut self, executed: GtidSet) {
+        self.position.gtids = executed;
+        if let GtidSet::MySql(set) = &mut self.position.gtids {
+            for open in self.open_xa.iter().filter_map(|x| x.gtid.as_ref()) {
+                if let Ok(GtidSet::MySql(prepare)) = open.parse() {
+                    set.subtract(&prepare);
+                }
+            }
         }
     }
 
@@ -84,17 +112,7 @@ impl Frontier {
             server_uuid: self.server_uuid.clone(),
             commit_us: self.commit_us,
             open_xa: self.open_xa.clone(),
-        }
-    }
-
-    #[must_use]
-    pub fn stopped(&self, reason: &str) -> Stopped {
-        Stopped {
-            file: self.position.file_pos.file.clone(),
-            pos: self.position.file_pos.pos,
-            gtid_set: self.position.gtids.to_string(),
-            seq: self.seq,
-            reason: reason.to_string(),
+            file_begun: self.file_begun,
         }
     }
 }
@@ -107,6 +125,7 @@ impl From<Checkpoint> for Frontier {
             server_uuid: c.server_uuid,
             commit_us: c.commit_us,
             open_xa: c.open_xa,
+            file_begun: c.file_begun,
         }
     }
 }

@@ -59,12 +59,18 @@ struct Place {
     end_of_transaction: bool,
 }
 
+/// Items of a transaction in one call of [`Instance::work`]: also where nothing of them is to be sent, which fills no output,
+/// the caller has to look at the clock and at a stop now and then. So many rows events take some milliseconds.
+const ITEMS_PER_CALL: usize = 128;
+
 impl Instance {
     /// Goes on with what there is: publishes committed transactions, reads the batch. Call it after each input and
     /// after sending its output, until it says [`Work::Idle`] or [`Work::Blocked`].
     pub fn work(&mut self, now: Now, out: &mut Output) -> Work {
+        self.now = now.monotonic;
+        let mut items = 0;
         loop {
-            if out.arena.len() >= self.config.limits.output_bytes {
+            if out.arena.len() >= self.config.limits.output_bytes || items == ITEMS_PER_CALL {
                 return Work::More;
             }
             if self.full() {
@@ -72,6 +78,7 @@ impl Instance {
                 return Work::Blocked;
             }
             if let Some(mut publishing) = self.publishing.take() {
+                items += 1;
                 if self.publish_item(&mut publishing, now, out) {
                     self.publishing = Some(publishing);
                 }
@@ -83,7 +90,7 @@ impl Instance {
                 self.handle(now, crate::io::Input::Tick, out);
                 return Work::Idle;
             }
-            if self.waiting_table.is_some() {
+            if self.waiting_table.is_some() || self.log.waits() {
                 self.flush_batches(now, out);
                 return Work::Blocked;
             }

@@ -1,5 +1,7 @@
 //! From events to committed transactions: positions, table maps, statements, XA.
 
+mod file;
+mod gtids;
 mod statements;
 mod tables;
 
@@ -21,8 +23,13 @@ use crate::progress::{End, XaChange, add_gtid};
 use crate::publishing::Publishing;
 use crate::route::Route;
 
+pub(crate) use file::LogFile;
+
 /// Largest event accepted out of a payload: `max_allowed_packet` is at most 1 GiB.
 pub(crate) const MAX_EVENT: usize = (1 << 30) + 4096;
+
+/// Tables compiled and kept between transactions; a few KiB each, more with many columns.
+const TABLES_KEPT: usize = 4096;
 
 /// What to do after an event.
 enum Flow {
@@ -76,35 +83,44 @@ impl Instance {
         self.event_start = before;
         self.track_position(&header);
         let mut flow = match event {
-            Event::FormatDescription(_) => match Arc::make_mut(&mut self.stream).parse(raw) {
-                Ok(_) => {
-                    self.tables.clear();
-                    self.cut_off(out);
-                    Flow::Next
+            Event::FormatDescription(format) => {
+                self.relayed |= header.relay();
+                // A relay log may go on within a transaction: in its next file, and where the replica connected anew
+                // (`created` tells when the source began this way: after its crash nothing goes on).
+                let goes_on = header.relay() || self.relayed && format.created == 0;
+                match Arc::make_mut(&mut self.stream).parse(raw) {
+                    Ok(_) => {
+                        if !goes_on {
+                            self.cut_off(out);
+                        }
+                        if self.open.is_none() {
+                            self.tables.clear();
+                        }
+                        if header.relay() { Flow::Next } else { self.begin_file(header.timestamp, now, out) }
+                    }
+                    Err(e) => self.undecodable(raw, &e, now, out),
                 }
-                Err(e) => self.undecodable(raw, &e, now, out),
-            },
+            }
+            // To the next file of a relay log: positions are those of the source.
+            Event::Rotate { .. } if header.relay() => Flow::Next,
             Event::Rotate { pos, file, .. } => {
                 self.read.file_pos = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
                 Flow::Next
             }
             Event::TransactionPayload(payload) => self.on_payload(&payload, now, out),
             Event::PreviousGtids(set) => {
-                if self.read.gtids.is_empty() && self.open.is_none() {
-                    self.read.gtids = GtidSet::MySql(set);
-                    self.settle_empty_start();
-                }
+                self.executed_before(GtidSet::MySql(set));
                 Flow::Next
             }
             Event::MariaGtidList(pos) => {
-                if self.read.gtids.is_empty() && self.open.is_none() {
-                    self.read.gtids = GtidSet::MariaDb(pos);
-                    self.settle_empty_start();
-                }
+                self.executed_before(GtidSet::MariaDb(pos));
                 Flow::Next
             }
             event => self.on_inner(&header, &event, raw, false, now, out),
         };
+        if let Some(found) = self.log.contradiction() {
+            return self.log_reset(&found, now, out);
+        }
         if matches!(flow, Flow::Wait) {
             self.read.file_pos.pos = before;
             self.totals.events -= 1;
@@ -131,17 +147,11 @@ impl Instance {
         self.incident(IncidentCode::RolledBack, "", message, out);
     }
 
-    /// The executed set before the first transaction is known now.
-    fn settle_empty_start(&mut self) {
-        if self.frontier.position.gtids.is_empty() {
-            self.frontier.position.gtids = self.read.gtids.clone();
-        }
-    }
-
-    /// `log_pos` is 32 bits wide and wraps in files beyond 4 GiB; artificial events carry 0.
+    /// `log_pos` is 32 bits wide and wraps in files beyond 4 GiB; artificial events carry 0, a replica's own a place in
+    /// its relay log.
     fn track_position(&mut self, header: &EventHeader) {
         let low = u64::from(header.log_pos);
-        if low == 0 || header.artificial() {
+        if low == 0 || header.artificial() || header.relay() {
             return;
         }
         let pos = &mut self.read.file_pos.pos;
@@ -156,18 +166,18 @@ impl Instance {
         // The payload is one whole transaction: if it has to be taken up again, it starts anew.
         let mut events = match payload.events(MAX_EVENT) {
             Ok(events) => events,
-            Err(e) => return self.halt_permanent(format!("compressed transaction: {e}"), now, out),
+            Err(e) => return self.unreadable_payload(&e, now, out),
         };
         let stream = Arc::clone(&self.stream);
         loop {
             let raw = match events.next_event() {
                 Ok(Some(raw)) => raw,
                 Ok(None) => return Flow::Next,
-                Err(e) => return self.halt_permanent(format!("compressed transaction: {e}"), now, out),
+                Err(e) => return self.unreadable_payload(&e, now, out),
             };
             let (header, event) = match stream.parse_inner(raw) {
                 Ok(parsed) => parsed,
-                Err(e) => return self.undecodable(raw, &e, now, out),
+                Err(e) => return self.unreadable_payload(&e, now, out),
             };
             match self.on_inner(&header, &event, raw, true, now, out) {
                 Flow::Next => {}
@@ -180,6 +190,11 @@ impl Instance {
                 Flow::Halt => return Flow::Halt,
             }
         }
+    }
+
+    fn unreadable_payload(&mut self, error: &binlog::Error, now: Now, out: &mut Output) -> Flow {
+        let at = FilePos { file: self.read.file_pos.file.clone(), pos: self.event_start };
+        self.halt_permanent(format!("the compressed transaction at {at} cannot be read: {error}"), now, out)
     }
 
     /// Events that can stand in a transaction, directly or in a payload.
@@ -203,6 +218,7 @@ impl Instance {
                 self.begin(header, Some(gtid), 0);
                 if let Some(open) = self.open.as_mut() {
                     open.begun = !g.standalone();
+                    open.alter = g.alter;
                 }
             }
             Event::Query(q) => return self.on_query(header, q, out),
@@ -295,41 +311,34 @@ impl Instance {
         RowsPlace { timestamp: header.timestamp, pos: self.event_start, end_pos, inner }
     }
 
-    /// Whether the transaction that just ended lies before the wanted start.
-    fn skipping(&self, commit_us: u64) -> bool {
-        match &self.skip {
-            Some(Skip::UntilPosition(until)) => self.read.file_pos <= *until,
-            Some(Skip::UntilTime(us)) => commit_us < *us,
-            None => false,
-        }
-    }
-
-    /// False for what is read again only for its prepared XA transactions: the frontier has it all.
-    fn beyond_frontier(&self) -> bool {
-        self.read.file_pos > self.frontier.position.file_pos
-    }
-
     fn commit(&mut self, header: &EventHeader, xid: Option<u64>, xa: XaChange, out: &mut Output) -> Flow {
         let open = match self.open.take() {
             Some(open) => open,
             None => return Flow::Next,
         };
         let commit_us = open.commit_us.unwrap_or(u64::from(header.timestamp) * 1_000_000);
-        if let Some(gtid) = &open.gtid {
-            add_gtid(&mut self.read.gtids, gtid);
+        let skipping = self.skipping(open.gtid.as_ref(), commit_us);
+        if !self.belongs_here(open.gtid.as_ref(), skipping, None) {
+            return Flow::Halt;
         }
+        self.count_gtid(open.gtid.as_ref());
         self.last_event_us = self.last_event_us.max(commit_us);
-        let end = End { file_pos: self.read.file_pos.clone(), gtid: open.gtid.clone(), seq: self.seq, commit_us, xa };
-        if !open.unreadable.is_empty() {
+        let end = End { commit_us, ..self.end_here(open.gtid.clone(), xa) };
+        // Every statement begins with its table maps, so that what is forgotten here comes again.
+        if !open.unreadable.is_empty() || self.tables.len() > TABLES_KEPT {
             self.tables.clear();
         }
-        if self.skipping(commit_us) {
+        if skipping {
             if self.beyond_frontier() {
                 self.frontier.apply(end);
             }
+            self.end_rereading();
             return self.after_transaction();
         }
-        self.skip = None;
+        // Other domains may still have what is to be skipped.
+        if !matches!(self.skip, Some(Skip::Executed(_))) && self.skip.take().is_some() {
+            self.parks_begin_here();
+        }
         self.unreadable.clear();
         for ((database, table), reason) in &open.unreadable {
             self.quarantine(database, table, self.seq, reason, out);

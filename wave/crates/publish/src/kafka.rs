@@ -4,15 +4,16 @@
 //! topic creation, and `enable.gapless.guarantee`: when the broker refuses a batch, nothing after it is stored by this
 //! producer. Partitions are chosen by the caller, never by librdkafka.
 
+mod errors;
+mod native;
 mod publisher;
 mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 
 pub use publisher::KafkaPublisher;
 pub use reader::KafkaReader;
@@ -96,6 +97,26 @@ impl KafkaConfig {
         Ok(config)
     }
 
+    /// Whom the brokers see, as their access lists write it.
+    fn principal(&self) -> String {
+        let property = |name: &str| self.properties.get(name).map(String::as_str);
+        let sasl = property("security.protocol").is_some_and(|p| p.to_ascii_uppercase().starts_with("SASL_"));
+        match property("sasl.username").or(property("sasl.kerberos.principal")).filter(|_| sasl) {
+            Some(name) => format!("User:{name}"),
+            None if sasl || property("ssl.certificate.location").is_some() => "this client's principal".to_owned(),
+            None => "User:ANONYMOUS".to_owned(),
+        }
+    }
+
+    /// What to tell of brokers that refuse the login or TLS.
+    fn not_let_in(&self, reason: &str) -> String {
+        format!(
+            "kafka {}: {} is not let in: {reason}; check the properties security.protocol, sasl.* and ssl.* of the address",
+            self.bootstrap,
+            self.principal()
+        )
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Warning);
@@ -112,32 +133,5 @@ fn config_error(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, reason, name, _) => format!("kafka property {name}: {reason}"),
         other => format!("kafka settings: {other}"),
-    }
-}
-
-/// Last error that librdkafka told on the side: why a broker does not answer.
-#[derive(Debug, Default)]
-struct LastError(Mutex<Option<String>>);
-
-impl LastError {
-    fn set(&self, error: &KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // This one follows from the others and says less.
-        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *last = Some(reason.to_owned());
-        }
-    }
-
-    fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "librdkafka");
-    }
-
-    /// `what`, with the reason where one is known.
-    fn explain(&self, what: &str) -> String {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(reason) => format!("{what}: {reason}"),
-            None => what.to_owned(),
-        }
     }
 }

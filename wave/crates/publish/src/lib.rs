@@ -53,13 +53,15 @@ pub struct Report {
 /// Why a record was not delivered.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// The topic or partition is gone, access is denied or the record is refused: this topic's feeds are concerned,
-    /// no others.
+    /// The topic or partition is gone or the record is refused: this topic's feeds are concerned, no others.
     #[error("topic {topic}: {reason}")]
     Topic { topic: String, reason: String },
     /// The record is larger than the topic accepts.
     #[error("topic {topic}: record of {size} bytes is refused as too large: {reason}")]
     TooLarge { topic: String, size: usize, reason: String },
+    /// The topic may not be written: a right is missing, and it would be the next time, too.
+    #[error("topic {topic}: {reason}")]
+    Denied { topic: String, reason: String },
     /// The backend as a whole: all that is unreported is unknown.
     #[error("{0}")]
     Backend(String),
@@ -85,9 +87,12 @@ pub enum PublishError {
     /// Nobody answers; worth a retry.
     #[error("{0}")]
     Unavailable(String),
-    /// The topic does not exist (or is not creatable), or may not be written.
+    /// The topic does not exist or is not creatable.
     #[error("topic {topic}: {reason}")]
     Topic { topic: String, reason: String },
+    /// A login, TLS or a right is refused: somebody has to grant it.
+    #[error("{0}")]
+    Denied(String),
     /// Wrong settings; a retry will not help.
     #[error("{0}")]
     Config(String),

@@ -32,9 +32,15 @@ pub enum Start {
 /// Why reading stopped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Wrong settings, or the topic does not exist.
+    /// Wrong settings.
     #[error("{0}")]
     Config(String),
+    /// The topic or the wanted offset does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// A login, TLS or a right is refused.
+    #[error("{0}")]
+    Denied(String),
     /// The backend does not answer; worth a retry.
     #[error("{0}")]
     Unavailable(String),

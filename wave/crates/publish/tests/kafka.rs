@@ -115,7 +115,7 @@ fn a_vanished_topic_stops_itself_only(kafka: &kit::Kafka) {
     assert!(matches!(&reports[0].result, Err(DeliveryError::Topic { topic, .. }) if topic == "gone"), "{reports:?}");
     assert!(reports[1].result.is_ok(), "{reports:?}");
     let missing = KafkaReader::open(&config, "gone", Start::Earliest);
-    assert!(matches!(&missing, Err(ReadError::Config(text)) if text.contains("gone")), "{missing:?}");
+    assert!(matches!(&missing, Err(ReadError::NotFound(text)) if text.contains("gone")), "{missing:?}");
     let spec = TopicSpec { name: "gone".to_owned(), create_partitions: None };
     assert!(matches!(publisher.open(&spec), Err(PublishError::Topic { .. })), "and nobody has created it again");
 }

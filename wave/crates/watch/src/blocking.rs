@@ -18,18 +18,18 @@ pub struct Endpoint {
 }
 
 /// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BlockingError {
     /// The socket failed, or the time was up; `what` was being done.
     #[error("{what}: {error}")]
-    Io { what: String, error: io::Error },
+    Io { what: String, error: Arc<io::Error> },
     #[error(transparent)]
     Wire(#[from] WireError),
 }
 
 impl BlockingError {
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::Io { what: what.into(), error }
+        move |error| Self::Io { what: what.into(), error: Arc::new(error) }
     }
 }
 
@@ -50,6 +50,8 @@ pub struct Client {
     session: Session,
     info: ServerInfo,
     timeout: Duration,
+    /// The socket failed or an answer did not come in time: what every later call says, too.
+    broken: Option<BlockingError>,
 }
 
 impl Client {
@@ -82,7 +84,7 @@ impl Client {
         stream.set_nodelay(true).map_err(BlockingError::io(&what))?;
         let mut session = Session::new(options, entropy().map_err(BlockingError::io(&what))?)?;
         match run(&mut stream, &mut session, timeout.saturating_sub(started.elapsed()))? {
-            Progress::Ready(info) => Ok(Self { stream, session, info, timeout }),
+            Progress::Ready(info) => Ok(Self { stream, session, info, timeout, broken: None }),
             other => Err(unexpected(&other)),
         }
     }
@@ -94,10 +96,21 @@ impl Client {
 
     /// Runs one statement. After an error that the server sent for it the client can be used again.
     pub fn query(&mut self, sql: &str) -> Result<QueryResult, BlockingError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        // What came unasked must not be taken for the answer.
+        if let Some(unasked) = self.session.poll()? {
+            return Err(unexpected(&unasked));
+        }
         self.session.query(sql)?;
-        match run(&mut self.stream, &mut self.session, self.timeout)? {
-            Progress::QueryDone(result) => Ok(result),
-            other => Err(unexpected(&other)),
+        match run(&mut self.stream, &mut self.session, self.timeout) {
+            Ok(Progress::QueryDone(result)) => Ok(result),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => {
+                self.broken = Some(error.clone()).filter(|e| matches!(e, BlockingError::Io { .. }));
+                Err(error)
+            }
         }
     }
 

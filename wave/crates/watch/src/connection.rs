@@ -44,6 +44,8 @@ pub(crate) fn connect(
     Ok(stream)
 }
 
+/// So much of one event counts as progress; less than a packet of any network carries.
+const PROGRESS: usize = 1 << 10;
 /// A non-blocking connect has begun; std has no kind for it.
 const EINPROGRESS: i32 = 115;
 
@@ -71,8 +73,9 @@ pub(crate) struct Connection {
     /// The peer will send nothing more; read to the end whatever a short read seems to say.
     read_closed: bool,
     streaming: bool,
-    got_events: bool,
-    has_read: bool,
+    progress: bool,
+    /// Read since the last progress.
+    unfinished: usize,
 }
 
 impl Connection {
@@ -88,8 +91,8 @@ impl Connection {
             writable: true,
             read_closed: false,
             streaming: false,
-            got_events: false,
-            has_read: false,
+            progress: false,
+            unfinished: 0,
         })
     }
 
@@ -104,14 +107,14 @@ impl Connection {
         self.streaming
     }
 
-    /// Events came since the last call.
-    pub(crate) fn take_got_events(&mut self) -> bool {
-        std::mem::take(&mut self.got_events)
-    }
-
-    /// Bytes came since the last call.
-    pub(crate) fn take_has_read(&mut self) -> bool {
-        std::mem::take(&mut self.has_read)
+    /// Whole events came since the last call, or [`PROGRESS`] bytes of one since the last progress: less, byte by byte,
+    /// could go on for ever.
+    pub(crate) fn take_progress(&mut self) -> bool {
+        let progress = std::mem::take(&mut self.progress) || self.unfinished >= PROGRESS;
+        if progress {
+            self.unfinished = 0;
+        }
+        progress
     }
 
     /// Reads, works and writes until there is nothing to do or `budget` bytes are read.
@@ -146,7 +149,7 @@ impl Connection {
         let room = space.len();
         match self.stream.read(space) {
             Ok(n) => {
-                self.has_read = true;
+                self.unfinished += n;
                 // A short read has emptied the socket (epoll(7)): what comes later is a new edge. Saves the read that
                 // would only say so, which is half of all reads when transactions are small.
                 if n < room && !self.read_closed {
@@ -221,7 +224,7 @@ impl Connection {
         }
         batch.events.truncate(good);
         if good > 0 {
-            self.got_events = true;
+            self.progress = true;
             let counters = &source.counters;
             counters.batches.fetch_add(1, Relaxed);
             counters.events.fetch_add(good as u64, Relaxed);

@@ -18,11 +18,7 @@ pub enum WatchEvent {
     /// The server sent everything that it had, as asked for by a request that ends there. Nothing more comes.
     Ended,
     /// The connection is gone or was never made, and nothing more comes until the owner asks for a new one.
-    Disconnected {
-        error: WatchError,
-        /// The pause to keep before the next attempt: grows from failure to failure, begins anew once events came.
-        retry_in: Duration,
-    },
+    Disconnected(WatchError),
 }
 
 /// Why a connection ended.
@@ -35,15 +31,18 @@ pub enum WatchError {
     /// TCP connection or login took too long.
     #[error("{host}:{port} did not let us in within {after:?} ({step})")]
     ConnectTimeout { host: String, port: u16, after: Duration, step: &'static str },
-    /// Not even a heartbeat came: the connection is half open, or the server hangs.
-    #[error("the server sent nothing for {after:?}, not even a heartbeat")]
+    /// Not even a heartbeat came, or an event comes in drops: the connection is half open, or the server hangs.
+    #[error("for {after:?} the server sent no event, no KiB of one, and not even a heartbeat")]
     Silent { after: Duration },
+    /// MySQL does so when somebody kills the reader's statement (KILL QUERY).
+    #[error("the server ended the stream of events, which should have gone on")]
+    EndedUnasked,
     #[error("the connection broke: {0}")]
     Io(String),
     #[error(transparent)]
     Wire(#[from] WireError),
     /// An event arrived damaged. Reading it again from its position usually helps: TCP's own checksum is weak.
-    #[error("the event at {at} is damaged: {error}")]
+    #[error("{} is damaged: {error}", place(at))]
     Damaged { at: FilePos, error: binlog::Error },
     /// The watch threads were told to end.
     #[error("the watch threads were stopped")]
@@ -64,6 +63,7 @@ impl WatchError {
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Silent { .. }
+            | Self::EndedUnasked
             | Self::Io(_)
             | Self::Stopped
             | Self::Panicked(_) => ErrorKind::Unavailable,
@@ -82,6 +82,11 @@ impl WatchError {
             _ => None,
         }
     }
+}
+
+/// The event that follows `at`, in words; there is no file yet before the stream has named it.
+fn place(at: &FilePos) -> String {
+    if at.file.is_empty() { "the first event of the stream".to_owned() } else { format!("the event at {at}") }
 }
 
 /// Numbers of one source since it was added.

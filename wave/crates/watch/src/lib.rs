@@ -17,7 +17,6 @@
 //! gone. A panic in a watch thread is reported to all its sources, and the thread goes on.
 #![forbid(unsafe_code)]
 
-mod backoff;
 pub mod blocking;
 mod connection;
 mod events;
@@ -39,7 +38,6 @@ use std::time::Duration;
 
 use mio::{Poll, Waker};
 
-pub use backoff::Backoff;
 pub use blocking::Endpoint;
 pub use events::{SourceStats, WatchError, WatchEvent};
 pub use ring::Signal;
@@ -62,13 +60,8 @@ pub struct WatchOptions {
     pub turn_bytes: usize,
     /// For the TCP connection, and again for TLS and login together.
     pub connect_timeout: Duration,
-    /// First and last bound of the pause between attempts (drawn evenly below it).
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
     /// Size of the kernel's receive buffer; None leaves its own tuning on, which is best unless memory is scarce.
     pub receive_buffer: Option<usize>,
-    /// Spreads the pauses of different processes.
-    pub seed: u64,
 }
 
 impl Default for WatchOptions {
@@ -78,10 +71,7 @@ impl Default for WatchOptions {
             ring_bytes: 8 << 20,
             turn_bytes: 256 << 10,
             connect_timeout: Duration::from_secs(10),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(30),
             receive_buffer: None,
-            seed: 0,
         }
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Silence for longer than this means that the connection is dead; None without heartbeats. Three periods, so that
-    /// one late heartbeat does not end a connection.
+    /// No [progress](crate::connection::Connection::take_progress) for longer than this means that the connection is dead;
+    /// None without heartbeats. Three periods, so that one late heartbeat does not end a connection.
     pub(crate) fn read_deadline(&self) -> Option<Duration> {
         Some(self.request.heartbeat * 3).filter(|d| !d.is_zero())
     }
@@ -35,7 +35,7 @@ pub struct SourceSpec {
     /// A host name is looked up anew for every attempt.
     pub endpoint: Endpoint,
     pub options: Arc<ConnectOptions>,
-    /// After three of its heartbeat periods without a byte the connection is given up.
+    /// After three of its heartbeat periods without an event, or a KiB of one, the connection is given up.
     pub request: ReplicaRequest,
     /// Notified with every event; share one between the sources that one thread serves. None: a signal of its own.
     pub signal: Option<Arc<Signal>>,

@@ -17,7 +17,6 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use crate::WatchOptions;
-use crate::backoff::Backoff;
 use crate::connection::{Connection, Turn, connect};
 use crate::events::{HostPort, WatchError, WatchEvent};
 use crate::inbox::{Command, Inbox};
@@ -65,8 +64,7 @@ impl Body {
                 source.connected.store(false, Relaxed);
                 let generation = source.live.swap(0, Relaxed);
                 if generation != 0 {
-                    let retry_in = self.options.backoff_max.min(Duration::from_secs(1));
-                    source.ring.push(generation, WatchEvent::Disconnected { error: error.clone(), retry_in });
+                    source.ring.push(generation, WatchEvent::Disconnected(error.clone()));
                 }
             }
             if stopped {
@@ -86,7 +84,6 @@ struct Slot {
     source: Arc<Source>,
     target: Box<Target>,
     generation: u64,
-    backoff: Backoff,
     phase: Phase,
     /// When the phase has lasted too long (or, for a pause, long enough).
     deadline: Option<Instant>,
@@ -210,11 +207,6 @@ impl Loop<'_> {
         let key = source.key;
         source.connected.store(false, Relaxed);
         let slot = self.slots.entry(key).or_insert_with(|| Slot {
-            backoff: Backoff::new(
-                self.options.backoff_min,
-                self.options.backoff_max,
-                self.options.seed ^ (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            ),
             source,
             target: target.clone(),
             generation,
@@ -366,15 +358,13 @@ impl Loop<'_> {
         let Phase::Open(connection) = &mut slot.phase else { return };
         let was_streaming = connection.streaming();
         let turn = connection.turn(self.options.turn_bytes, &slot.source, slot.generation);
-        if connection.take_got_events() {
-            slot.backoff.reset();
-        }
-        let (streaming, has_read) = (connection.streaming(), connection.take_has_read());
+        let (streaming, progress) = (connection.streaming(), connection.take_progress());
         let turn = match turn {
             Ok(turn) => turn,
             Err(error) => return self.fail(key, error),
         };
         match turn {
+            Turn::Ended if !slot.target.request.stop_at_end => return self.fail(key, WatchError::EndedUnasked),
             Turn::Ended => {
                 slot.phase = Phase::Down;
                 slot.deadline = None;
@@ -386,7 +376,7 @@ impl Loop<'_> {
             Turn::Paused => return slot.deadline = None,
             Turn::More | Turn::Idle => {}
         }
-        if streaming && (has_read || !was_streaming) {
+        if streaming && (progress || !was_streaming) {
             let deadline = slot.target.read_deadline().map(|d| Instant::now() + d);
             self.set_deadline(key, deadline);
         }
@@ -408,9 +398,8 @@ impl Loop<'_> {
         slot.phase = Phase::Down;
         slot.deadline = None;
         slot.not_live();
-        let retry_in = slot.backoff.next_pause();
         let at = HostPort(&slot.target.endpoint.host, slot.target.endpoint.port);
-        tracing::debug!(source = %slot.source.name, %at, %error, ?retry_in, "connection ended");
-        slot.source.ring.push(slot.generation, WatchEvent::Disconnected { error, retry_in });
+        tracing::debug!(source = %slot.source.name, %at, %error, "connection ended");
+        slot.source.ring.push(slot.generation, WatchEvent::Disconnected(error));
     }
 }

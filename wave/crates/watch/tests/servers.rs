@@ -39,7 +39,7 @@ fn read_until(handle: &SourceHandle, mut done: impl FnMut(&[u8]) -> bool) -> Vec
 fn failure(handle: &SourceHandle) -> WatchError {
     let end = Instant::now() + LONG;
     while Instant::now() < end {
-        if let Some(WatchEvent::Disconnected { error, .. }) = handle.recv(Duration::from_secs(1)) {
+        if let Some(WatchEvent::Disconnected(error)) = handle.recv(Duration::from_secs(1)) {
             return error;
         }
     }
@@ -85,6 +85,14 @@ fn broken_silent_and_refused_connections_end_with_their_reason() {
     let events = read_until(&handle, |e| contains(e, "second row"));
     assert!(!events.iter().any(|e| contains(e, "first row")));
     assert!(events.iter().filter(|e| e[4] == XID).count() <= 1);
+
+    // MySQL answers a KILL QUERY of the reader's dump with the packet that ends a dump that was to end.
+    let dump = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'";
+    server.sql(&format!("KILL QUERY {}", server.sql(dump).unwrap().trim())).unwrap();
+    let error = failure(&handle);
+    assert!(matches!(error, WatchError::EndedUnasked), "{error}");
+    handle.connect(from(StartPosition::File { file: String::new(), pos: 4 }), Duration::ZERO);
+    read_until(&handle, |e| contains(e, "second row"));
 
     // A black hole closes nothing and answers nothing.
     proxy.black_hole();
@@ -132,7 +140,8 @@ fn large_transactions_pass_a_small_ring_whole_and_the_end_is_reported() {
         loop {
             highest_ring = highest_ring.max(handle.stats().ring_bytes);
             match handle.recv(LONG) {
-                Some(WatchEvent::Connected(_)) => {}
+                // A reader that lingers: the ring fills.
+                Some(WatchEvent::Connected(_)) => std::thread::sleep(Duration::from_millis(200)),
                 Some(WatchEvent::Batch(batch)) => {
                     for event in batch.iter() {
                         // What the server makes up for the stream stands in no file.
@@ -200,7 +209,7 @@ fn damaged_event_is_not_delivered() {
     let error = loop {
         match handle.recv(LONG) {
             Some(WatchEvent::Batch(batch)) => seen.extend(batch.iter().map(<[u8]>::to_vec)),
-            Some(WatchEvent::Disconnected { error, .. }) => break error,
+            Some(WatchEvent::Disconnected(error)) => break error,
             other => panic!("{other:?}"),
         }
     };

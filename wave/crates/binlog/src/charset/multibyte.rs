@@ -1,5 +1,5 @@
-//! The Chinese, Japanese and Korean sets: one byte below 0x80, otherwise two bytes; three after 8F in the EUC sets of
-//! Japanese; four in gb18030, where the second is a digit.
+//! The Chinese, Japanese and Korean sets (manual: "Asian Character Sets", "The gb18030 Character Set"): one byte below
+//! 0x80, otherwise two bytes; three after 8F in the EUC sets of Japanese; four in gb18030, where the second is a digit.
 
 use std::char::REPLACEMENT_CHARACTER;
 

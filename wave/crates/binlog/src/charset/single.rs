@@ -1,4 +1,4 @@
-//! Character sets of one byte per character.
+//! Character sets of one byte per character (manual: "Supported Character Sets and Collations"; the tables are the server's).
 
 use std::char::REPLACEMENT_CHARACTER;
 

@@ -22,6 +22,10 @@ pub struct FormatDescription {
     pub mariadb: bool,
 }
 
+/// More event types than any server had that knows no checksums (MySQL 5.5: 27): its version is damaged, and everything
+/// after it would be read unchecked.
+const MOST_TYPES_WITHOUT: usize = 32;
+
 impl FormatDescription {
     /// Reads the whole event with its header.
     ///
@@ -55,6 +59,8 @@ impl FormatDescription {
             if checksum != ChecksumAlg::None {
                 checksum::verify_format_description(raw)?;
             }
+        } else if lengths.len() > MOST_TYPES_WITHOUT {
+            return Err(r.malformed(format!("version {server_version:?} with {} event types", lengths.len())));
         }
         Ok(Self { binlog_version, server_version, created, post_header_lengths: lengths.to_vec(), checksum, mariadb })
     }

@@ -146,6 +146,27 @@ pub struct MariaGtid<'a> {
     pub commit_id: Option<u64>,
     /// Of XA PREPARE and of the COMMIT or ROLLBACK of a prepared transaction.
     pub xid: Option<Xid<'a>>,
+    /// Of an ALTER that is logged in two phases (`binlog_alter_two_phase`).
+    pub alter: Option<AlterPhase>,
+}
+
+/// Where an ALTER in two phases stands. Both events have the statement; the definitions change with [`Self::Commit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlterPhase {
+    /// It begins; other transactions may follow before it ends.
+    Start,
+    /// It is done. The sequence number of its start, in the same domain.
+    Commit { start: u64 },
+    /// It failed: nothing has changed.
+    Rollback { start: u64 },
+}
+
+impl AlterPhase {
+    /// Whether the statement beside it has taken effect.
+    #[must_use]
+    pub fn is_done(self) -> bool {
+        matches!(self, AlterPhase::Commit { .. })
+    }
 }
 
 impl<'a> MariaGtid<'a> {
@@ -181,7 +202,7 @@ impl<'a> MariaGtid<'a> {
     pub(super) fn parse(body: &'a [u8], server: u32) -> Result<Self> {
         let mut r = Reader::new("MARIA_GTID", body);
         let (sequence, domain, flags) = (r.u64()?, r.u32()?, r.u8()?);
-        let mut gtid = Self { domain, server, sequence, flags, commit_id: None, xid: None };
+        let mut gtid = Self { domain, server, sequence, flags, commit_id: None, xid: None, alter: None };
         if flags & 0x02 != 0 {
             gtid.commit_id = Some(r.u64()?);
         }
@@ -190,6 +211,20 @@ impl<'a> MariaGtid<'a> {
             let (format, gtrid_len, bqual_len) = (r.u32()?, r.u8()?.into(), r.u8()?.into());
             gtid.xid = Some(Xid::read(&mut r, format, gtrid_len, bqual_len)?);
         }
+        if r.is_empty() {
+            return Ok(gtid);
+        }
+        // FL_EXTRA_MULTI_ENGINE_E1, FL_START_ALTER_E1, FL_COMMIT_ALTER_E1, FL_ROLLBACK_ALTER_E1; 0 where bytes are reserved.
+        let extra = r.u8()?;
+        if extra & 0x01 != 0 {
+            r.u8()?;
+        }
+        gtid.alter = match extra & 0x0e {
+            0x02 => Some(AlterPhase::Start),
+            0x04 => Some(AlterPhase::Commit { start: r.u64()? }),
+            0x08 => Some(AlterPhase::Rollback { start: r.u64()? }),
+            _ => None,
+        };
         Ok(gtid)
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a binary document in place.
+//! Reading a binary document in place (MySQL worklog 8132, `json_binary.h`).
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! Paths of partial updates: `$`, then `.name`, `."quoted name"`, `[3]`, `[last]`, `[last-2]`. No wildcards: the server
-//! has resolved them.
+//! Paths of partial updates (MySQL worklog 2955; manual: "JSON Path Syntax"): `$`, then `.name`, `."quoted name"`,
+//! `[3]`, `[last]`, `[last-2]`. No wildcards: the server has resolved them.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! A document as the text that the server prints.
+//! A document as the text that the server prints (manual: "The JSON Data Type").
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! A document that can be changed: what partial updates are applied to.
+//! A document that can be changed: what partial updates are applied to (MySQL worklog 2955; manual: "Functions That Modify
+//! JSON Values").
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

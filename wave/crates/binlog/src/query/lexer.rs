@@ -1,4 +1,5 @@
-//! Words, quoted names and symbols of SQL text; just enough to find the names in DDL.
+//! Words, quoted names and symbols of SQL text; just enough to find the names in DDL (manual: "Comments",
+//! "String Literals", "Schema Object Names").
 
 use super::TableName;
 

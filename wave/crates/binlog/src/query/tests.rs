@@ -116,3 +116,24 @@ fn statements_that_may_have_changed_rows() {
     assert_eq!(classify_query(b"SET STATEMENT max_statement_time=1"), QueryKind::Other);
     assert_eq!(classify_query(b"FLUSH PRIVILEGES"), QueryKind::Other);
 }
+
+#[test]
+fn the_table_that_a_change_names() {
+    for (sql, want) in [
+        ("INSERT INTO t VALUES (1)", "t"),
+        ("insert ignore `a`.`b c` SELECT * FROM d.e", "a.b c"),
+        ("REPLACE LOW_PRIORITY INTO t SET id = 1", "t"),
+        ("/* c */ UPDATE IGNORE a.b JOIN c SET c.x = 1", "a.b"),
+        ("DELETE QUICK FROM t WHERE id = 1", "t"),
+        ("LOAD DATA LOCAL INFILE 'f' INTO TABLE `t` FIELDS TERMINATED BY ','", "t"),
+        ("WITH x AS (SELECT 1) UPDATE t SET id = 2", ""),
+        ("CALL p()", ""),
+        ("", ""),
+    ] {
+        let found = written_table(sql.as_bytes()).map(|t| match t.database {
+            Some(database) => format!("{database}.{}", t.table),
+            None => t.table,
+        });
+        assert_eq!(found.unwrap_or_default(), want, "{sql}");
+    }
+}

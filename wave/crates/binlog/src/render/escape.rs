@@ -1,4 +1,4 @@
-//! JSON strings and base64.
+//! JSON strings (RFC 8259) and base64 (RFC 4648).
 
 /// Appends `text`, which must be UTF-8, as a JSON string with its quotes.
 ///

@@ -1,4 +1,4 @@
-//! MariaDB's UUID, INET6 and INET4 as its `SELECT` prints them.
+//! MariaDB's UUID, INET6 and INET4 as its `SELECT` prints them (knowledge base: "UUID Data Type", "INET6", "INET4").
 
 use std::io::Write;
 

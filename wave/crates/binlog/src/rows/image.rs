@@ -1,4 +1,4 @@
-//! One row image: bitmap of NULLs, then the values of the columns that are there and not NULL.
+//! One row image (manual: `Rows_event`): bitmap of NULLs, then the values of the columns that are there and not NULL.
 //!
 //! The hot path writes cells where they stay and gives an `Option`; what was wrong is found out afterwards, off that path.
 
@@ -16,6 +16,7 @@ const PARTIAL_JSON: u64 = 1;
 /// What stands before the values of an image.
 pub(super) struct Head<'a> {
     pub(super) nulls: Bitmap<'a>,
+    any_null: bool,
     /// Over the JSON columns, of a partial image: which values are diffs.
     diffs: Option<Bitmap<'a>>,
     /// Every column is there.
@@ -33,7 +34,7 @@ impl<'a> Head<'a> {
         let in_image = present.count();
         let nulls = Bitmap::read(&mut r, in_image)?;
         *rest = r.rest();
-        Ok(Self { nulls, diffs, full: in_image == plan.ops.len() })
+        Ok(Self { nulls, any_null: nulls.any(), diffs, full: in_image == plan.ops.len() })
     }
 }
 
@@ -79,7 +80,7 @@ fn walk<'a, const WHOLE: bool>(
                 continue;
             }
         }
-        let null = head.nulls.get(ordinal);
+        let null = head.any_null && head.nulls.get(ordinal);
         ordinal += 1;
         if null {
             *cell = Cell::Null;
@@ -102,7 +103,7 @@ pub(super) fn pass<'a>(plan: &Plan, present: Bitmap<'a>, partial: bool, rest: &m
         if !head.full && !present.get(index) {
             continue;
         }
-        let null = head.nulls.get(ordinal);
+        let null = head.any_null && head.nulls.get(ordinal);
         ordinal += 1;
         // A diff has the same length prefix as a whole value.
         let start = *rest;
@@ -144,7 +145,7 @@ fn prefixed<'a>(rest: &mut &'a [u8], prefix: u8) -> Option<&'a [u8]> {
 }
 
 #[inline(always)]
-fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
+pub(super) fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
     match op {
         Op::Int8 => *cell = Cell::Int(i8::from_le_bytes(array(rest)?).into()),
         Op::UInt8 => *cell = Cell::UInt(u8::from_le_bytes(array(rest)?).into()),
@@ -165,7 +166,7 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
         Op::Float => *cell = Cell::Float(f32::from_le_bytes(array(rest)?)),
         Op::Double => *cell = Cell::Double(f64::from_le_bytes(array(rest)?)),
         Op::Decimal { precision, scale, bytes } => {
-            *cell = Cell::Decimal(Decimal::read(take(rest, bytes.into())?, precision, scale).ok()?);
+            *cell = Cell::Decimal(Decimal::unpack(take(rest, bytes.into())?, precision, scale)?);
         }
         Op::Bit { bytes } => {
             *cell = Cell::Bit(take(rest, bytes.into())?.iter().fold(0, |value, b| value << 8 | u64::from(*b)));
@@ -174,13 +175,13 @@ fn value<'a>(op: Op, rest: &mut &'a [u8], cell: &mut Cell<'a>) -> Option<()> {
             let [year] = array(rest)?;
             *cell = Cell::Year(if year == 0 { 0 } else { 1900 + u16::from(year) });
         }
-        Op::Date => *cell = Cell::Date(Date::read(take(rest, 3)?).ok()?),
+        Op::Date => *cell = Cell::Date(Date::unpack(array(rest)?)),
         Op::TimeOld => *cell = Cell::Time(Time::read_old(take(rest, 3)?).ok()?),
         Op::DateTimeOld => *cell = Cell::DateTime(DateTime::read_old(take(rest, 8)?).ok()?),
         Op::TimestampOld => *cell = Cell::Timestamp(Timestamp::read_old(take(rest, 4)?).ok()?),
-        Op::Time { fsp, bytes } => *cell = Cell::Time(Time::read(take(rest, bytes.into())?, fsp).ok()?),
-        Op::DateTime { fsp, bytes } => *cell = Cell::DateTime(DateTime::read(take(rest, bytes.into())?, fsp).ok()?),
-        Op::Timestamp { fsp, bytes } => *cell = Cell::Timestamp(Timestamp::read(take(rest, bytes.into())?, fsp).ok()?),
+        Op::Time { fsp, bytes } => *cell = Cell::Time(Time::unpack(take(rest, bytes.into())?, fsp)?),
+        Op::DateTime { fsp, bytes } => *cell = Cell::DateTime(DateTime::unpack(take(rest, bytes.into())?, fsp)?),
+        Op::Timestamp { fsp, bytes } => *cell = Cell::Timestamp(Timestamp::unpack(take(rest, bytes.into())?, fsp)?),
         Op::Text1 => *cell = Cell::Text(prefixed(rest, 1)?),
         Op::Text2 => *cell = Cell::Text(prefixed(rest, 2)?),
         Op::Text { prefix } => *cell = Cell::Text(prefixed(rest, prefix)?),

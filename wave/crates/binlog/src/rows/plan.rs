@@ -1,4 +1,5 @@
-//! How to decode the columns of a table: one small operation each, made once per table.
+//! How to decode the columns of a table: one small operation each, made once per table (manual: "Data Type Storage
+//! Requirements"; lengths by the metadata of `Table_map_event`).
 
 use crate::decimal::Decimal;
 use crate::schema::{Column, ColumnType};
@@ -90,13 +91,19 @@ pub(crate) struct Plan {
     pub(super) ops: Box<[Op]>,
     /// Number of JSON columns: each has a bit in the image of a partial update.
     pub(super) json_columns: usize,
+    /// Which columns may be NULL: images of before 5.1.18 have a bit for these only.
+    pub(super) nullable: Box<[bool]>,
+    /// A row has no fixed length.
+    pub(super) variable: bool,
 }
 
 impl Plan {
     pub(crate) fn new(columns: &[Column]) -> Self {
         let ops: Box<[Op]> = columns.iter().map(op).collect();
         let json_columns = ops.iter().filter(|op| matches!(op, Op::Json { .. })).count();
-        Self { ops, json_columns }
+        let variable = |column: &Column| matches!(column.ty, ColumnType::VarChar { .. } | ColumnType::Blob { .. });
+        let nullable = columns.iter().map(|column| column.nullable).collect();
+        Self { ops, json_columns, nullable, variable: columns.iter().any(variable) }
     }
 
     pub(crate) fn has_compressed(&self) -> bool {

@@ -98,6 +98,44 @@ fn rows_that_cannot_be_read_are_named() {
     assert_eq!(error.to_string(), "compressed value of column 1 is not supported");
 }
 
+/// Laid out as 5.1.17 logged rows of (INT, CHAR(50)): 0xf9 has the bit of a table with rows of fixed length, those of the
+/// two columns, and unused ones. An update has one bitmap of columns; a NULL has a value, too.
+#[test]
+fn version_zero() {
+    let fixed = table(&[C::Long, C::Char { max_bytes: 50 }]);
+    let body = b"\x10\0\0\0\0\0\x01\0\x02\xff\xf9\x07\0\0\0\x02ab\xfb\0\0\0\0\x03abc";
+    let read = |body, kind, table| -> Result<_> {
+        let event = RowsEvent::parse(body, kind, RowsFormat::V0, 6)?;
+        let (mut reader, mut skipper) = (event.reader(table)?, event.reader(table)?);
+        let (mut before, mut after, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        while reader.next(&mut before, &mut after)? {
+            assert_eq!(skipper.skip(), Ok(true));
+            rows.push((before.clone(), after.clone()));
+        }
+        assert_eq!(skipper.skip(), Ok(false));
+        Ok(rows)
+    };
+    let (old, new) = (vec![Cell::Int(7), Cell::Text(b"ab")], vec![Cell::Null, Cell::Text(b"abc")]);
+    let two = [(vec![], old.clone()), (vec![], new.clone())];
+    assert_eq!(read(body, EventType::WRITE_ROWS_V0, &fixed).unwrap(), two);
+    assert_eq!(read(body, EventType::UPDATE_ROWS_V0, &fixed).unwrap(), [(old.clone(), new)]);
+    assert_eq!(read(&body[..18], EventType::DELETE_ROWS_V0, &fixed).unwrap(), [(old, vec![])]);
+    for cut in 11..18 {
+        assert!(read(&body[..cut], EventType::DELETE_ROWS_V0, &fixed).is_err());
+    }
+    // Rows of no fixed length have no bit of their own, columns that are never NULL none at all.
+    let variable = table(&[C::Tiny, C::VarChar { max_bytes: 9 }]);
+    let body = b"\x10\0\0\0\0\0\x01\0\x02\xff\xfe\x07\0\xfd\x08\x01x";
+    let rows = read(body, EventType::WRITE_ROWS_V0, &variable).unwrap();
+    assert_eq!([&rows[0].1[..], &rows[1].1], [[Cell::Int(7), Cell::Null], [Cell::Null, Cell::Text(b"x")]]);
+    let mut columns = variable.columns.clone();
+    columns.iter_mut().for_each(|column| column.nullable = false);
+    let never = Table::new("d".into(), "t".into(), columns, SchemaSource::Unnamed);
+    let body = b"\x10\0\0\0\0\0\x01\0\x02\xff\x07\x01x";
+    assert_eq!(read(body, EventType::WRITE_ROWS_V0, &never).unwrap()[0].1, [Cell::Int(7), Cell::Text(b"x")]);
+    assert!(read(body, EventType::WRITE_ROWS_V0, &table(&[C::Tiny, C::Bit { bits: 9 }])).is_err());
+}
+
 #[test]
 fn extra_information() {
     let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 3, 1, 9, 1, 5, 0];

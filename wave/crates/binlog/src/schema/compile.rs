@@ -1,4 +1,5 @@
-//! TABLE_MAP and definition → [`Table`].
+//! TABLE_MAP and definition → [`Table`] (metadata: WL#4618; what a definition says: manual, "The INFORMATION_SCHEMA COLUMNS
+//! Table").
 
 use std::sync::Arc;
 
@@ -102,7 +103,7 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
             ty,
             unsigned: false,
             nullable: map.nullable(index),
-            charset: if has_charset(ty) { Charset::UNKNOWN } else { Charset::BINARY },
+            charset: if has_charset(ty) { Charset::Untold } else { Charset::BINARY },
             labels: Arc::from([]),
             key_part: None,
             visible: optional.visible.is_none_or(|bits| msb_bit(bits, index)),
@@ -132,7 +133,8 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
                     optional.set_labels.as_ref().and_then(|all| all.get(next(&mut at.sets)))
                 };
                 if let Some(labels) = labels.filter(|_| optional.label_collations.is_some()) {
-                    column.labels = labels.iter().map(|l| column.charset.decode_to_string(l)).collect::<Result<_>>()?;
+                    column.labels =
+                        labels.iter().map(|l| column.charset.decode_to_string(l).map(Some)).collect::<Result<_>>()?;
                 }
             }
             C::Geometry { .. } => {
@@ -193,7 +195,7 @@ fn extra_characters(map: &TableMap<'_>, types: &[ColumnType], optional: &Optiona
 }
 
 fn charset(collations: Option<&Collations>, ordinal: usize) -> Charset {
-    collations.and_then(|c| c.get(ordinal)).map_or(Charset::UNKNOWN, Charset::from_collation)
+    collations.and_then(|c| c.get(ordinal)).map_or(Charset::Untold, Charset::from_collation)
 }
 
 /// Puts names and what else the log does not tell into `columns`; the error says what contradicts the log.
@@ -221,7 +223,7 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
         return differs("sign");
     }
     if has_charset(column.ty) {
-        if column.charset != Charset::UNKNOWN && column.charset != charset {
+        if !matches!(column.charset, Charset::Unknown | Charset::Untold) && column.charset != charset {
             return differs(&format!("character set {}", column.charset.name()));
         }
         column.charset = charset;
@@ -233,7 +235,9 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
         return differs("nullability");
     }
     if matches!(column.ty, ColumnType::Enum { .. } | ColumnType::Set { .. }) {
-        column.labels = sql.labels().into();
+        // INFORMATION_SCHEMA is in utf8mb3: of a character that has no place there it says `?`, as of `?` itself.
+        let may_hide = charset.has_supplementary();
+        column.labels = sql.labels().into_iter().map(|l| (!may_hide || !l.contains('?')).then_some(l)).collect();
     }
     if matches!(column.ty, ColumnType::Geometry { .. }) {
         column.geometry_type = geometry_code(&sql.base);
@@ -333,7 +337,30 @@ mod tests {
             }],
         };
         let table = Table::compile(&map, Some(&definition("e"))).unwrap();
-        assert_eq!((table.source, &*table.columns[0].labels), (SchemaSource::Definition, &["中".to_owned()][..]));
+        assert_eq!((table.source, &*table.columns[0].labels), (SchemaSource::Definition, &[Some("中".to_owned())][..]));
         assert!(matches!(Table::compile(&map, Some(&definition("x"))), Err(Error::DefinitionMismatch { .. })));
+    }
+
+    #[test]
+    fn labels_that_the_definition_cannot_say_are_unknown() {
+        let body = [1, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 254, 2, 247, 1, 1];
+        let map = TableMap::parse(&body, 6, false).unwrap();
+        let labels = |charset: &str| {
+            let column = ColumnDefinition {
+                name: "e".into(),
+                column_type: "enum('a','?')".into(),
+                nullable: true,
+                charset: Some(charset.into()),
+                key_part: None,
+                extra: String::new(),
+            };
+            let definition = TableDefinition { database: "d".into(), name: "t".into(), columns: vec![column] };
+            Table::compile(&map, Some(&definition)).unwrap().columns[0].labels.clone()
+        };
+        let known = |label: &str| Some(label.to_owned());
+        assert_eq!(*labels("utf8mb4"), [known("a"), None]);
+        assert_eq!(*labels("gb18030"), [known("a"), None]);
+        assert_eq!(*labels("utf8mb3"), [known("a"), known("?")]);
+        assert_eq!(*labels("latin1"), [known("a"), known("?")]);
     }
 }

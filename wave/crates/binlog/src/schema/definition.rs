@@ -1,4 +1,4 @@
-//! Reads COLUMN_TYPE of INFORMATION_SCHEMA and checks it against the log.
+//! Reads COLUMN_TYPE of INFORMATION_SCHEMA (manual: "The INFORMATION_SCHEMA COLUMNS Table") and checks it against the log.
 
 use super::sql_type::GEOMETRIES;
 use super::{ColumnDefinition, ColumnType};

@@ -1,4 +1,4 @@
-//! SQL text of a column's type, made from what the log says.
+//! SQL text of a column's type, made from what the log says (manual: COLUMN_TYPE in "The INFORMATION_SCHEMA COLUMNS Table").
 
 use std::fmt::Write;
 
@@ -54,12 +54,12 @@ pub(super) fn describe(column: &Column) -> String {
     }
 }
 
-fn labels(name: &str, labels: &[String]) -> String {
+fn labels(name: &str, labels: &[Option<String>]) -> String {
     let mut out = format!("{name}(");
     for (i, label) in labels.iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
         // Writing to a String cannot fail.
-        let _ = write!(out, "{comma}'{}'", label.replace('\'', "''"));
+        let _ = write!(out, "{comma}'{}'", label.as_deref().unwrap_or("?").replace('\'', "''"));
     }
     out.push(')');
     out

@@ -27,8 +27,9 @@
 //! - BINARY(n) has all n bytes (Maxwell: without the trailing zeros that the log leaves out).
 //! - The ENUM error value is `""` (Maxwell: null, like NULL).
 //! - VECTOR is an array of numbers (Maxwell stops).
-//! - ENUM and SET without known labels are numbers.
+//! - ENUM and SET without known labels are numbers (Maxwell: `?` for the characters that INFORMATION_SCHEMA cannot say).
 //! - Character sets that Maxwell does not know are converted as well; text with bytes that are no characters has U+FFFD.
+//!   Where nothing says the set (a log file without it) what is UTF-8 is text, all else is in base64, as binary values are.
 //! - `old` has a JSON column only when its document changed (Maxwell: whenever the row did).
 //! - A JSON document from a partial update (`binlog_row_value_options=PARTIAL_JSON`) is written in full. Where its former
 //!   state is not in the log (row images other than FULL) it is not in `data` but, as the operations that the server

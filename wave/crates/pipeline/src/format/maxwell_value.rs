@@ -22,16 +22,16 @@ pub(super) struct ValuePlan {
     pad_to: usize,
     ty: ColumnType,
     fsp: u8,
-    /// Labels of ENUM and SET as JSON strings.
-    labels: Vec<Box<[u8]>>,
+    /// Labels of ENUM and SET as JSON strings, as far as they are known.
+    labels: Vec<Option<Box<[u8]>>>,
 }
 
 impl ValuePlan {
     pub(super) fn new(column: &Column) -> Self {
         let labels = column.labels.iter().map(|label| {
             let mut json = Vec::new();
-            push_string(label, &mut json);
-            json.into_boxed_slice()
+            push_string(label.as_ref()?, &mut json);
+            Some(json.into_boxed_slice())
         });
         ValuePlan {
             charset: column.charset,
@@ -86,14 +86,15 @@ impl ValuePlan {
             Cell::Time(time) => quoted(out, |out| time.write(out, self.fsp)),
             Cell::DateTime(value) => quoted(out, |out| value.write(out, self.fsp)),
             Cell::Timestamp(value) => quoted(out, |out| value.write(out, self.fsp)),
-            Cell::Text(bytes) => {
-                let text = self.charset.decode(bytes)?.text;
-                push_string(&text, out);
-            }
+            Cell::Text(bytes) => match self.charset.decode(bytes) {
+                Ok(decoded) => push_string(&decoded.text, out),
+                Err(_) if self.charset == Charset::Untold => quoted(out, |out| render::write_base64(bytes, out)),
+                Err(error) => return Err(error),
+            },
             Cell::Bytes(bytes) => self.write_bytes(bytes, out),
             Cell::FixedBinary(bytes) => quoted(out, |out| render::write_fixed_binary(bytes, self.ty, out))?,
             Cell::Enum(0) => out.extend_from_slice(b"\"\""),
-            Cell::Enum(index) => match self.labels.get(usize::from(index) - 1) {
+            Cell::Enum(index) => match self.labels.get(usize::from(index) - 1).and_then(Option::as_deref) {
                 Some(label) => out.extend_from_slice(label),
                 None => out.extend_from_slice(itoa::Buffer::new().format(index).as_bytes()),
             },
@@ -123,12 +124,14 @@ impl ValuePlan {
 
     fn write_set(&self, bits: u64, out: &mut Vec<u8>) {
         let used = 64 - bits.leading_zeros() as usize;
-        let Some(labels) = self.labels.get(..used) else {
+        let labels = self.labels.get(..used).unwrap_or_default();
+        let set = || labels.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, label)| label);
+        if labels.len() < used || set().any(Option::is_none) {
             return out.extend_from_slice(itoa::Buffer::new().format(bits).as_bytes());
-        };
+        }
         out.push(b'[');
         let mut comma = false;
-        for (_, label) in labels.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1) {
+        for label in set().flatten() {
             if comma {
                 out.push(b',');
             }

@@ -4,9 +4,11 @@
 //! and partition collects rows in a [`BatchBuilder`] and takes a record out of it. The encoder is written by hand because
 //! it copies each cell straight from the event into the row; a property test holds it equal to the generated types.
 //!
-//! Values are exact: text in UTF-8, or the bytes themselves where they are no text in their character set; JSON as the
+//! Values are exact: text in UTF-8, or the bytes themselves where they are no text in their character set or nothing says
+//! it; JSON as the
 //! server prints it; temporal values as text with their declared digits.
 
+use binlog::charset::Charset;
 use binlog::schema::{Column, ColumnType, Table};
 use binlog::{Cell, json, render};
 use prost::Message;
@@ -152,6 +154,7 @@ fn encode_cell(tag: u8, cell: &Cell<'_>, column: &Column, out: &mut Vec<u8>) -> 
             out.extend_from_slice(&[tag, 9, DOUBLE]);
             out.extend_from_slice(&value.to_le_bytes());
         }
+        Cell::Text(bytes) if column.charset == Charset::Untold => value_bytes(tag, BYTES, bytes, out),
         Cell::Text(bytes) => match column.charset.decode(bytes) {
             Ok(decoded) if !decoded.had_errors => value_bytes(tag, TEXT, decoded.text.as_bytes(), out),
             _ => value_bytes(tag, BYTES, bytes, out),

@@ -7,13 +7,14 @@
 //! ── 3e11fa47-71ca-11e1-9e33-c80aa9429562:5 binlog.000007:4711
 //! ```
 //!
-//! `+` insert, `~` update (key columns and what changed), `-` delete; times in UTC; binary values in hexadecimal. A line
-//! with GTID and end position closes each transaction. Control characters are escaped wherever they come from, so that no
+//! `+` insert, `~` update (key columns and what changed), `-` delete; times in UTC; binary values in hexadecimal, and text
+//! that is not UTF-8 where nothing says its character set. A line with GTID and end position closes each transaction. Control characters are escaped wherever they come from, so that no
 //! value can drive the terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use binlog::charset::Charset;
 use binlog::schema::Column;
 use binlog::temporal::Timestamp;
 use binlog::{Cell, json, render};
@@ -221,7 +222,11 @@ fn show_cell<'a>(cell: &Cell<'a>, base: Option<&Cell<'_>>, column: &Column) -> b
     match *cell {
         Cell::Absent => Ok(None),
         Cell::Null => Ok(Some(Shown::Null)),
-        Cell::Text(bytes) => Ok(Some(Shown::Text(column.charset.decode(bytes)?.text))),
+        Cell::Text(bytes) => match column.charset.decode(bytes) {
+            Ok(decoded) => Ok(Some(Shown::Text(decoded.text))),
+            Err(_) if column.charset == Charset::Untold => Ok(Some(Shown::Bytes(Cow::Borrowed(bytes)))),
+            Err(error) => Err(error),
+        },
         Cell::Bytes(bytes) if render::stripped_zeros(bytes, column) == 0 => {
             Ok(Some(Shown::Bytes(Cow::Borrowed(bytes))))
         }

@@ -3,7 +3,12 @@
 //! An epoch reads from the checkpoint; one that ends drops everything unsettled, and the next begins after a back-off.
 //! A failure that only an operator can mend ends the instance.
 
+use binlog::gtid::GtidSet;
+
 use super::*;
+
+/// A connection that lasted so long was a good one, also when nothing new was logged meanwhile.
+const STEADY: Duration = Duration::from_secs(10);
 
 impl Instance {
     pub(super) fn taken(&mut self, ownership: Ownership, now: Now, out: &mut Output) {
@@ -14,37 +19,49 @@ impl Instance {
         self.incarnation = ownership.incarnation;
         self.totals.epochs += 1;
         self.has_checkpoint = ownership.checkpoint.is_some();
+        self.stored.clone_from(&ownership.checkpoint);
         self.frontier = ownership.checkpoint.map_or_else(Frontier::default, Frontier::from);
         self.seq = self.frontier.seq;
+        if self.frontier.server_uuid.is_empty() && !self.frontier.position.gtids.is_empty() {
+            // Stored before the first connection: it may be another server's file by now, and the set tells the place.
+            self.frontier.position.file_pos = FilePos::default();
+            self.frontier.file_begun = 0;
+        }
+        if self.by_file && !self.frontier.position.file_pos.file.is_empty() {
+            self.frontier.position.gtids = GtidSet::default();
+        }
         self.restore_stops();
         self.unwritten = false;
         if let Some(uuid) = self.switch_to.take() {
             // File and offset mean nothing on the new server; the first transaction read sets them anew.
             self.frontier.server_uuid = uuid;
             self.frontier.position.file_pos = FilePos::default();
-            self.incarnation = (self.incarnation + 1).max(now.unix_us / 1000);
-            // Were it published before it is stored, the next owner might go on below it and be dropped by consumers.
-            self.unwritten = true;
-            self.dirty = true;
+            self.frontier.file_begun = 0;
+            self.new_incarnation(now);
         }
-        for (name, stopped) in ownership.parked.into_iter().chain(self.to_park.iter().cloned()) {
-            if let Some(i) = self.config.feeds.iter().position(|f| f.name == name) {
-                self.feeds[i].parked = Some(stopped);
-            }
-        }
+        self.come_back(&ownership.parked, now, out);
         // A quarantine that lies beyond the checkpoint is found again when its position is read again; until then the
         // table's rows are wanted.
         self.quarantined.clear();
         self.unreadable.clear();
+        self.beyond.clear();
         for (name, stopped) in ownership.quarantined {
-            if let Some(table) = crate::table_name::decode(&name)
-                && stopped.seq < self.frontier.seq
-            {
-                self.quarantined.insert(table, stopped);
+            match crate::table_name::decode(&name) {
+                Some(table) if stopped.seq < self.frontier.seq => drop(self.quarantined.insert(table, stopped)),
+                Some(_) => self.beyond.push((name, stopped)),
+                None => {}
             }
         }
         self.to_quarantine.clear();
         out.command(Command::Open { epoch: self.epoch });
+    }
+
+    /// Consumers compare no ordinal across it.
+    pub(super) fn new_incarnation(&mut self, now: Now) {
+        self.incarnation = (self.incarnation + 1).max(now.unix_us / 1000);
+        // Were it published before it is stored, the next owner might go on below it and be dropped by consumers.
+        self.unwritten = true;
+        self.dirty = true;
     }
 
     pub(super) fn opened(&mut self, topics: &[OpenTopic], now: Now, out: &mut Output) {
@@ -71,12 +88,19 @@ impl Instance {
     /// server cannot be told to leave out the rest.
     pub(super) fn start_from_frontier(&self) -> Start {
         let position = self.frontier.position.clone();
-        let by_set = matches!(&position.gtids, binlog::gtid::GtidSet::MySql(s) if !s.is_empty());
-        let earliest = self.frontier.open_xa.iter().map(|x| FilePos { file: x.file.clone(), pos: x.pos }).min();
+        if let (GtidSet::MariaDb(executed), Some(first)) = (&position.gtids, self.frontier.open_xa.first())
+            && let Some(Ok(gtids)) = first.after.as_ref().map(|after| after.parse::<GtidSet>())
+        {
+            let known = !position.file_pos.file.is_empty();
+            let file_pos = if known { first.place() } else { FilePos::default() };
+            return Start { skip: Some(Skip::Executed(executed.clone())), position: Position { file_pos, gtids } };
+        }
+        let by_set = matches!(&position.gtids, GtidSet::MySql(s) if !s.is_empty());
+        let earliest = self.frontier.open_xa.iter().map(OpenXa::place).min();
         match earliest {
             Some(first) if !by_set && first < position.file_pos => Start {
                 skip: Some(Skip::UntilPosition(position.file_pos)),
-                position: Position { file_pos: first, gtids: binlog::gtid::GtidSet::default() },
+                position: Position { file_pos: first, gtids: GtidSet::default() },
             },
             _ => Start { position, skip: None },
         }
@@ -91,19 +115,24 @@ impl Instance {
         // again the same way.
         self.unwritten = start.skip.is_none();
         self.dirty = true;
+        if start.skip.is_none() {
+            self.parks_begin_here();
+        }
         self.begin_reading(start, Duration::ZERO, out);
         self.tick(now, out);
     }
 
     pub(super) fn begin_reading(&mut self, start: Start, after: Duration, out: &mut Output) {
         self.read = start.position.clone();
+        self.gtids_known = !self.read.gtids.is_empty();
         self.boundary.clone_from(&self.read.file_pos);
-        if start.skip.is_some() && self.has_checkpoint {
+        if matches!(start.skip, Some(Skip::UntilPosition(_))) && self.has_checkpoint {
             // Re-read for prepared XA only: the executed set is known.
             self.read.gtids = self.frontier.position.gtids.clone();
         }
         self.skip = start.skip.clone();
         self.reset_reading();
+        self.expect_file();
         out.command(Command::Connect { from: start, after });
     }
 
@@ -145,10 +174,12 @@ impl Instance {
         }
         if known != server.uuid {
             self.frontier.server_uuid.clone_from(&server.uuid);
-            self.dirty = true;
+            self.parks_learn();
         }
+        // Written also where nothing is new: of a catch-up it says that the topic is open and the source readable.
+        self.dirty = true;
         self.server = server;
-        self.connect_failures = 0;
+        self.connected_at = Some((now.monotonic, self.boundary.clone()));
     }
 
     pub(super) fn disconnected(&mut self, failure: Failure, now: Now, out: &mut Output) {
@@ -159,26 +190,39 @@ impl Instance {
                 }
                 self.incident(IncidentCode::SourceDisconnected, "", failure.message, out);
                 self.totals.reconnects += 1;
-                let after = self.backoff(self.connect_failures);
-                self.connect_failures = self.connect_failures.saturating_add(1);
+                // A server that lets us in and then fails each time must not be asked again and again without a pause.
+                if let Some((at, from)) = self.connected_at.take()
+                    && (self.boundary > from || now.monotonic.saturating_sub(at) >= STEADY)
+                {
+                    self.connecting.reset();
+                }
+                let after = self.connecting.next_pause();
                 // The part of a transaction that was read is forgotten: all of it has to come again.
                 self.read.file_pos.clone_from(&self.boundary);
                 let mut resume = Start { position: self.read.clone(), skip: self.skip.clone() };
-                if self.skip.is_some() && self.has_checkpoint {
+                if matches!(self.skip, Some(Skip::UntilPosition(_))) && self.has_checkpoint {
                     // Still before the frontier, on the way to prepared XA transactions: a GTID would jump over them.
-                    resume.position.gtids = binlog::gtid::GtidSet::default();
+                    resume.position.gtids = GtidSet::default();
                 }
                 self.reset_reading();
+                self.log.resume();
                 out.command(Command::Connect { from: resume, after });
+            }
+            // The server is the one that was read, or its name would have ended the epoch before.
+            _ if failure.cause == Cause::NoGtids
+                && !self.by_file
+                && !self.frontier.position.file_pos.file.is_empty() =>
+            {
+                self.by_file = true;
+                let message = format!(
+                    "{}; reading goes on by file and offset from {}, and cannot follow a failover until gtid_mode is ON",
+                    failure.message, self.frontier.position.file_pos
+                );
+                self.incident(IncidentCode::GtidsOff, "", message.clone(), out);
+                self.end_epoch(message, now, out);
             }
             _ => self.failed(failure, now, out),
         }
-    }
-
-    /// Exponential, from the minimum to the maximum.
-    pub(super) fn backoff(&self, failures: u32) -> Duration {
-        let limits = &self.config.limits;
-        limits.backoff_min.saturating_mul(1 << failures.min(16)).min(limits.backoff_max)
     }
 
     pub(super) fn failed(&mut self, failure: Failure, now: Now, out: &mut Output) {
@@ -200,7 +244,7 @@ impl Instance {
         if let (Some(i), FailureKind::Permanent) = (feed, failure.kind)
             && self.may_park(i)
         {
-            self.park(i, &failure.message, out);
+            self.park(i, &failure.message, now, out);
             self.end_epoch(failure.message, now, out);
             return;
         }
@@ -219,12 +263,12 @@ impl Instance {
             self.tell_end(out);
             return;
         }
-        self.retry_at = now.monotonic + self.backoff(self.epoch_failures);
-        self.epoch_failures = self.epoch_failures.saturating_add(1);
+        self.retry_at = now.monotonic + self.epochs.next_pause();
     }
 
     pub(super) fn drop_unsettled(&mut self, out: &mut Output) {
         out.clear_sends();
+        self.end_catch_up(out);
         self.reset_reading();
         // The next epoch may begin before a change of a definition that was read behind it.
         self.definitions.clear();

@@ -5,24 +5,37 @@
 use super::*;
 use crate::table_name;
 
+/// Entries that one write may delete; a batch of the coordination is bounded.
+const RELEASED_PER_WRITE: usize = 8;
+
 impl Instance {
     /// Whether other feeds would go on without this one: with nobody else to protect, the instance rather waits.
     pub(super) fn may_park(&self, feed: usize) -> bool {
         self.feeds.iter().enumerate().any(|(i, f)| i != feed && f.parked.is_none() && f.refused.is_none())
     }
 
-    pub(super) fn park(&mut self, feed: usize, reason: &str, out: &mut Output) {
+    pub(super) fn park(&mut self, feed: usize, reason: &str, now: Now, out: &mut Output) {
         let name = self.config.feeds[feed].name.clone();
-        let stopped = self.frontier.stopped(reason);
+        let here = self.frontier.checkpoint();
+        // One that has just joined may have more than this epoch has settled yet.
+        let stopped = match self.feeds[feed].comeback.joining.take() {
+            Some(entry) if entry.covers(&here) => Stopped { reason: reason.to_string(), ..entry },
+            _ => Stopped::at(here, self.incarnation, reason),
+        };
         self.incident(
             IncidentCode::FeedParked,
             &name,
             format!("parked at {}:{}: {reason}", stopped.file, stopped.pos),
             out,
         );
-        self.feeds[feed].parked = Some(stopped.clone());
-        self.to_park.push((name, stopped));
+        let parked = &mut self.feeds[feed];
+        parked.parked = Some(stopped);
+        parked.comeback.parked(now, &self.config.limits);
         self.dirty = true;
+    }
+
+    pub(super) fn stopped_here(&self, reason: &str) -> Stopped {
+        Stopped::at(self.frontier.checkpoint(), self.incarnation, reason)
     }
 
     /// A feed that settles nothing while others do holds back the common checkpoint: it is parked.
@@ -34,13 +47,17 @@ impl Instance {
         for i in 0..self.feeds.len() {
             let o = self.ledger.outstanding(i as u16);
             let stalled = o.records > 0 && now.monotonic.saturating_sub(o.since) >= after;
+            if stalled && self.config.catch_up {
+                return self.end_epoch(format!("no record was acknowledged for {} s", after.as_secs()), now, out);
+            }
             if !stalled || !self.may_park(i) {
                 continue;
             }
             let others = now.monotonic.saturating_sub(self.last_progress) < after;
             // Where it stopped all reading, the others have nothing left to show that the broker lives. The next epoch
             // asks it again: what they settle there, and this feed does not, decides.
-            let alone = self.full() && self.last_progress > o.since;
+            let nobody_else = (0..self.feeds.len()).all(|j| j == i || self.ledger.outstanding(j as u16).records == 0);
+            let alone = self.full() && (nobody_else || self.last_progress > o.since);
             if alone && !others && !self.feeds[i].suspect {
                 self.feeds[i].suspect = true;
                 self.end_epoch(format!("nothing was acknowledged for {} s", after.as_secs()), now, out);
@@ -49,17 +66,71 @@ impl Instance {
             if others || alone {
                 let reason = format!("no record was acknowledged for {} s while other feeds went on", after.as_secs());
                 self.feeds[i].refused = Some(reason.clone());
-                self.park(i, &reason, out);
+                self.park(i, &reason, now, out);
                 self.end_epoch(reason, now, out);
                 return;
             }
         }
     }
 
+    /// What the next write holds.
+    pub(super) fn stops_to_write(&mut self) -> Writing {
+        let of = |wanted: fn(&FeedState) -> bool| {
+            self.feeds.iter().enumerate().filter(|(_, f)| wanted(f)).map(|(i, _)| i).collect::<Vec<_>>()
+        };
+        let release: Vec<String> = self.released().map(|(name, _)| name.clone()).take(RELEASED_PER_WRITE).collect();
+        let writing = Writing {
+            release,
+            checkpoint: self.frontier.checkpoint(),
+            park: of(|f| f.parked.is_some() && f.comeback.unsaved),
+            unpark: of(|f| f.comeback.joining.is_some()),
+            quarantine: std::mem::take(&mut self.to_quarantine),
+        };
+        for i in &writing.park {
+            self.feeds[*i].comeback.unsaved = false;
+        }
+        writing
+    }
+
+    /// Quarantines whose position the frontier has passed without meeting what stopped the table before. Were such an
+    /// entry left, the next start would take it for one of this pass.
+    fn released(&self) -> impl Iterator<Item = &(String, Stopped)> {
+        self.beyond.iter().filter(|(name, stopped)| {
+            let again = table_name::decode(name).is_some_and(|table| self.quarantined.contains_key(&table));
+            stopped.seq < self.frontier.seq && !again
+        })
+    }
+
+    /// The name and entry of a parked feed.
+    pub(super) fn stop_of(&self, feed: usize) -> Option<(String, Stopped)> {
+        Some((self.config.feeds[feed].name.clone(), self.feeds[feed].parked.clone()?))
+    }
+
+    /// What stood in the write under way is durable.
+    pub(super) fn written(&mut self, now: Now, out: &mut Output) {
+        let Some(writing) = self.writing.take() else { return };
+        for i in writing.unpark {
+            self.feeds[i].comeback.joining = None;
+        }
+        let (gone, kept) = std::mem::take(&mut self.beyond).into_iter().partition(|(n, _)| writing.release.contains(n));
+        self.beyond = kept;
+        for (name, stopped) in gone as Vec<(String, Stopped)> {
+            let table = table_name::decode(&name).map_or(name, |(database, table)| format!("{database}.{table}"));
+            let message = format!("it could be read this time, and is published again: {}", stopped.reason);
+            self.incident(IncidentCode::TableReleased, &table, message, out);
+        }
+        let more = self.released().next().is_some();
+        self.dirty |= more;
+        self.stored = Some(writing.checkpoint);
+        self.join_if_met(now, out);
+    }
+
     pub(super) fn restore_stops(&mut self) {
-        if let Some(stops) = self.writing.take() {
-            self.to_park.extend(stops.park);
-            self.to_quarantine.extend(stops.quarantine);
+        if let Some(writing) = self.writing.take() {
+            for feed in writing.park {
+                self.feeds[feed].comeback.unsaved = true;
+            }
+            self.to_quarantine.extend(writing.quarantine);
             self.dirty = true;
         }
     }
@@ -80,7 +151,7 @@ impl Instance {
             return;
         }
         let name = format!("{database}.{table}");
-        let mut stopped = self.frontier.stopped(reason);
+        let mut stopped = self.stopped_here(reason);
         stopped.seq = complete;
         self.quarantined.insert(key, stopped.clone());
         self.to_quarantine.push((table_name::encode(database, table), stopped));
@@ -97,11 +168,15 @@ impl Instance {
         &mut self,
         database: String,
         table: String,
+        at: FilePos,
         result: Result<Box<TableDefinition>, String>,
         out: &mut Output,
     ) {
         let key = (database, table);
-        let Some((_, at)) = self.waiting_table.take_if(|(waiting, _)| *waiting == key) else { return };
+        // An answer to what an epoch before asked may be about another definition.
+        if self.waiting_table.take_if(|(waiting, place)| *waiting == key && *place == at).is_none() {
+            return;
+        }
         match result {
             Ok(definition) => {
                 self.definitions.insert(key, (Arc::new(*definition), at));

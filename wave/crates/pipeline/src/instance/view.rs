@@ -9,6 +9,17 @@ impl Instance {
     }
 
     #[must_use]
+    pub fn config(&self) -> &InstanceConfig {
+        &self.config
+    }
+
+    /// The parked feed that is being caught up.
+    #[must_use]
+    pub fn catching_up(&self) -> Option<&str> {
+        self.catch_up.as_ref().and_then(|run| self.feed_name(run.feed()))
+    }
+
+    #[must_use]
     pub fn feed_name(&self, feed: usize) -> Option<&str> {
         self.config.feeds.get(feed).map(|f| f.name.as_str())
     }
@@ -49,6 +60,12 @@ impl Instance {
     /// Names of parked feeds with the reasons.
     pub fn parked(&self) -> impl Iterator<Item = (&str, &Stopped)> {
         self.config.feeds.iter().zip(&self.feeds).filter_map(|(c, f)| f.parked.as_ref().map(|s| (c.name.as_str(), s)))
+    }
+
+    /// Changes that were logged as statements since this machine began, by the table or database they name.
+    #[must_use]
+    pub fn statements(&self) -> &BTreeMap<String, AsStatements> {
+        &self.statements
     }
 
     /// Names of the tables whose rows are not published, with the reasons.

@@ -1,13 +1,24 @@
 //! Statements in the log: what begins and ends transactions, DDL, XA, and changes in statement format.
 
+use binlog::event::AlterPhase;
+use binlog::query::written_table;
+
 use super::*;
+
+/// Names of tables kept for display; the changes of more are counted together.
+const STATEMENTS_KEPT: usize = 100;
 
 impl Instance {
     pub(super) fn on_query(&mut self, header: &EventHeader, q: &Query<'_>, out: &mut Output) -> Flow {
         let place = self.place(header, false);
+        let kind = classify_query(q.sql);
+        if kind == QueryKind::Begin && self.open.as_ref().is_some_and(|open| open.begun && open.gtid.is_none()) {
+            // A relay log, whose replica has begun the transaction anew; GTID events do so by themselves.
+            self.begin(header, None, 0);
+        }
         let open = self.opened_by(header);
         open.thread_id = Some(q.thread_id);
-        match classify_query(q.sql) {
+        match kind {
             QueryKind::Begin | QueryKind::Xa(XaStatement::Start { .. }) => open.begun = true,
             QueryKind::Xa(XaStatement::End { .. }) => {}
             QueryKind::Xa(XaStatement::Prepare { xid }) => return self.prepare(&text(xid)),
@@ -34,7 +45,7 @@ impl Instance {
                 let database = text(q.schema);
                 let sql = q.charset.decode_to_string(q.sql).unwrap_or_else(|_| text(q.sql));
                 let ends = !open.begun;
-                if !ddl.temporary {
+                if !ddl.temporary && open.alter.is_none_or(AlterPhase::is_done) {
                     let (tables, renames) = (ddl.tables_in(&database), ddl.renames_in(&database));
                     let about = ddl.database.clone().unwrap_or(database);
                     let item = Item::Ddl { database: about, sql, tables: tables.clone(), event: open.events, place };
@@ -62,14 +73,44 @@ impl Instance {
         Flow::Next
     }
 
-    /// A change logged as a statement cannot be turned into rows: what it changed is missing from here on.
+    /// A change logged as a statement cannot be turned into rows: what it changed is missing from here on. The table that
+    /// it names is not stopped: it need not be the one that was changed (a view), nor the only one (triggers, cascades,
+    /// joins), and nothing may have been changed at all.
     pub(super) fn statement_format(&mut self, q: &Query<'_>, out: &mut Output) {
-        let database = text(q.schema);
-        let message = format!(
-            "a change in database `{database}` was logged as a statement, so its rows are unknown and were not published; \
-             set binlog_format=ROW for every session"
+        let (verb, named) = (verb_of(q.sql), written_table(q.sql));
+        let name = named.map_or_else(
+            || text(q.schema),
+            |t| format!("{}.{}", t.database.unwrap_or_else(|| text(q.schema)), t.table),
         );
-        self.incident(IncidentCode::StatementFormat, &database, message, out);
+        let at = self.read.file_pos.clone();
+        let known = self.statements.len();
+        let seen = match self.statements.get_mut(&name) {
+            Some(seen) => seen,
+            None if known < STATEMENTS_KEPT => self.statements.entry(name.clone()).or_default(),
+            None => self.statements.entry("(others)".to_string()).or_default(),
+        };
+        if at <= seen.last {
+            return; // read again
+        }
+        if seen.count == 0 {
+            seen.first.clone_from(&at);
+        }
+        seen.last.clone_from(&at);
+        seen.count += 1;
+        let count = seen.count;
+        // A session that works like this must not fill the log.
+        if !power_of_ten(count) {
+            return;
+        }
+        let begin = self.open.as_ref().map_or(at.pos, |open| open.start.pos);
+        let message = format!(
+            "{verb} on {name} was logged as a statement (number {count} on it), because its session's binlog_format is not \
+             ROW: the rows that it changed are unknown and not published, nor those of triggers, views and cascades. See it \
+             with SHOW BINLOG EVENTS IN '{}' FROM {begin} LIMIT 10; SET GLOBAL binlog_format = 'ROW', let sessions reconnect \
+             that have another, and take a new snapshot of the tables concerned",
+            at.file
+        );
+        self.incident(IncidentCode::StatementFormat, &name, message, out);
     }
 
     pub(super) fn schema_changed(
@@ -103,27 +144,27 @@ impl Instance {
             gtid: gtid.as_ref().map(gtid_text),
             file: open.start.file.clone(),
             pos: open.start.pos,
+            after: matches!(gtid, Some(Gtid::MariaDb { .. })).then(|| self.read.gtids.to_string()),
         };
-        self.prepared.insert(xid.to_string(), open);
-        if let Some(gtid) = &gtid {
-            add_gtid(&mut self.read.gtids, gtid);
+        let skipping = self.skipping(gtid.as_ref(), 0);
+        if !self.belongs_here(gtid.as_ref(), skipping, Some(&record)) {
+            return Flow::Halt;
         }
+        self.prepared.insert(xid.to_string(), open);
+        self.count_gtid(gtid.as_ref());
         if self.frontier.has_open_xa(&record) {
+            self.end_rereading();
             return Flow::Next; // read again after a restart: the checkpoint knows it
         }
-        if self.skipping(0) {
+        if skipping {
             if self.beyond_frontier() {
                 self.frontier.open_xa.push(record);
             }
+            self.end_rereading();
             return self.after_transaction();
         }
-        let slot = self.ledger.open(End {
-            file_pos: self.read.file_pos.clone(),
-            gtid,
-            seq: self.seq,
-            commit_us: 0,
-            xa: XaChange::Prepared(record),
-        });
+        let end = self.end_here(gtid, XaChange::Prepared(record));
+        let slot = self.ledger.open(end);
         self.ledger.close(slot);
         self.after_transaction()
     }
@@ -133,13 +174,24 @@ impl Instance {
             if let Some(open) = self.open.as_mut() {
                 open.adopt(prepared);
             }
-        } else if !self.skipping(0) {
+        } else if !self.skipping(self.open.as_ref().and_then(|open| open.gtid.as_ref()), 0) {
             let message =
                 format!("XA COMMIT {xid}: its PREPARE lies before the start of reading; its rows are not published");
             self.incident(IncidentCode::ServerIncident, "", message, out);
         }
         self.commit(header, None, XaChange::Decided(xid), out)
     }
+}
+
+/// The first word, which holds no data.
+fn verb_of(sql: &[u8]) -> String {
+    let sql = String::from_utf8_lossy(sql);
+    let verb: String = sql.trim_start().chars().take_while(char::is_ascii_alphabetic).take(16).collect();
+    if verb.is_empty() { "a change".to_string() } else { verb.to_ascii_uppercase() }
+}
+
+fn power_of_ten(n: u64) -> bool {
+    n.checked_ilog10().is_some_and(|digits| n == 10_u64.pow(digits))
 }
 
 /// The name in `SAVEPOINT name` or `ROLLBACK TO name`, which the server writes last and quoted.

@@ -30,7 +30,7 @@ pub(crate) fn column(name: &str, ty: ColumnType, charset: Charset) -> Column {
 }
 
 pub(crate) fn labelled(name: &str, ty: ColumnType, labels: &[&str]) -> Column {
-    Column { labels: labels.iter().map(|l| (*l).to_string()).collect(), ..column(name, ty, Charset::Utf8mb4) }
+    Column { labels: labels.iter().map(|l| Some((*l).to_string())).collect(), ..column(name, ty, Charset::Utf8mb4) }
 }
 
 pub(crate) fn key(name: &str, part: u16) -> Column {

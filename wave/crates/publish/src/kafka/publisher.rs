@@ -1,45 +1,47 @@
 //! The producer of one source.
 //!
-//! librdkafka's delivery reports arrive on the producer's poll thread, which appends them to a list and wakes
-//! [`Publisher::poll`]. Each record in flight has a slot; its index is what librdkafka hands back. A producer that was
-//! given up cannot report any more: its slots are gone with it.
+//! librdkafka keeps its delivery reports until [`Publisher::poll`] takes them. Each record in flight has a slot; its index
+//! is what librdkafka hands back. A producer that was given up cannot report any more: its slots are gone with it.
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
-};
+use rdkafka::error::RDKafkaErrorCode as Code;
 
-use super::{KafkaConfig, LastError, config_error};
+use super::errors::{Class, LastError, class};
+use super::native::{Arrival, Native};
+use super::{KafkaConfig, config_error};
 use crate::{DeliveryError, PublishError, Publisher, Record, Report, SendOutcome, TopicId, TopicSpec};
 
 /// How long a broker may take to answer `init` and `open`.
 const ANSWER: Duration = Duration::from_secs(10);
+/// After one broker has refused the login, how long another may take to let us in.
+const OTHERS: Duration = Duration::from_secs(1);
 /// How long `abort` waits for the outcome of what was on its way; the rest is reported as purged.
 const ABORT: Duration = Duration::from_secs(1);
 
 /// Takes the records of one source; see [`Publisher`].
 pub struct KafkaPublisher {
     config: KafkaConfig,
-    producer: Option<ThreadedProducer<Shared>>,
-    shared: Arc<Arrivals>,
+    /// Has the topics of `topics`, under the same numbers.
+    producer: Option<Native>,
+    last_error: Arc<LastError>,
     topics: Vec<Open>,
     slots: Vec<Slot>,
     free: Vec<usize>,
     in_flight: usize,
+    /// Taken from the producer and not yet made reports: see [`KafkaPublisher::waits_for_refusal`].
+    arrivals: Vec<Arrival>,
     ready: Vec<Report>,
     /// An error of the cluster as a whole: nothing more is sent in this epoch.
     failed: Option<DeliveryError>,
+    /// What is out was given up by this side. librdkafka calls the gap that this leaves a fatal error of its own.
+    ending: bool,
 }
 
 #[derive(Debug)]
@@ -55,57 +57,6 @@ struct Slot {
     topic: usize,
     size: usize,
     used: bool,
-}
-
-/// Reports that have arrived: slot, and offset or error.
-#[derive(Debug, Default)]
-struct Arrivals {
-    reports: Mutex<Vec<(usize, Result<i64, Code>)>>,
-    arrived: Condvar,
-    last_error: LastError,
-}
-
-impl Arrivals {
-    fn reports(&self) -> MutexGuard<'_, Vec<(usize, Result<i64, Code>)>> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, wait: Duration) -> Vec<(usize, Result<i64, Code>)> {
-        let mut reports = self.reports();
-        if reports.is_empty() && !wait.is_zero() {
-            let waited = self.arrived.wait_timeout_while(reports, wait, |reports| reports.is_empty());
-            reports = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        std::mem::take(&mut reports)
-    }
-}
-
-struct Shared(Arc<Arrivals>);
-
-impl ClientContext for Shared {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        LastError::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.last_error.set(&error, reason);
-    }
-}
-
-impl ProducerContext<NoCustomPartitioner> for Shared {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, slot: usize) {
-        let result = match result {
-            Ok(message) => Ok(message.offset()),
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
-        };
-        let mut reports = self.0.reports();
-        reports.push((slot, result));
-        if reports.len() == 1 {
-            self.0.arrived.notify_one();
-        }
-    }
 }
 
 impl std::fmt::Debug for KafkaPublisher {
@@ -129,36 +80,54 @@ impl KafkaPublisher {
         Ok(KafkaPublisher {
             config,
             producer: None,
-            shared: Arc::default(),
+            last_error: Arc::default(),
             topics: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             in_flight: 0,
+            arrivals: Vec::new(),
             ready: Vec::new(),
             failed: None,
+            ending: false,
         })
     }
 
-    fn producer(&self) -> Result<&ThreadedProducer<Shared>, PublishError> {
-        self.producer.as_ref().ok_or_else(|| PublishError::Config("init comes before the first record".to_owned()))
+    fn producer(&self) -> Result<&Native, PublishError> {
+        self.producer.as_ref().ok_or_else(before_init)
     }
 
     /// Ends the producer; what it had not reported is purged.
     fn give_up(&mut self) {
-        self.producer = None;
-        self.collect(Duration::ZERO);
+        self.ending = true;
+        if let Some(producer) = self.producer.take() {
+            producer.end(&mut self.arrivals);
+            self.settle();
+        }
         for slot in self.slots.drain(..).filter(|slot| slot.used) {
             self.ready.push(Report { token: slot.token, result: Err(DeliveryError::Purged) });
         }
         self.free.clear();
         self.in_flight = 0;
         self.failed = None;
+        self.ending = false;
         self.topics.iter_mut().for_each(|open| open.failed = None);
     }
 
-    /// Turns what has arrived into reports.
+    /// Waits at most `wait` for reports of librdkafka's and makes ours of them.
     fn collect(&mut self, wait: Duration) {
-        for (index, result) in self.shared.take(wait) {
+        if let Some(producer) = &self.producer {
+            producer.serve(wait);
+            producer.take(&mut self.arrivals);
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if !self.ending && self.arrivals.iter().any(|(_, result)| result.is_err()) && self.waits_for_refusal() {
+            return;
+        }
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        for (index, result) in arrivals.drain(..) {
             let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.used) else { continue };
             slot.used = false;
             self.free.push(index);
@@ -167,34 +136,101 @@ impl KafkaPublisher {
             let result = result.map_err(|code| self.refused(topic, size, code));
             self.ready.push(Report { token, result });
         }
+        self.arrivals = arrivals;
+    }
+
+    /// One record that a topic refuses makes librdkafka give up those of all topics, and may report these first. The
+    /// refusal names the feed to stop, so it goes first.
+    fn waits_for_refusal(&mut self) -> bool {
+        let given_up = |(_, result): &Arrival| matches!(result, Err(code) if is_given_up(*code));
+        self.arrivals.sort_by_key(given_up);
+        let fatal = self.producer.as_ref().and_then(Native::fatal);
+        let refused = || self.arrivals.iter().any(|arrival| arrival.1.is_err() && !given_up(arrival));
+        let more = || self.arrivals.len() < self.slots.iter().filter(|slot| slot.used).count();
+        matches!(fatal, Some((Code::GaplessGuarantee, _))) && !self.stopped() && !refused() && more()
+    }
+
+    /// Whether an error has ended the epoch for a topic or for all.
+    fn stopped(&self) -> bool {
+        self.failed.is_some() || self.topics.iter().any(|open| open.failed.is_some())
     }
 
     /// Names an error and stops what it concerns for the rest of the epoch.
     fn refused(&mut self, topic: usize, size: usize, code: Code) -> DeliveryError {
-        let open = &mut self.topics[topic];
-        let (topic, reason) = (open.name.clone(), code.to_string());
-        let error = match code {
-            Code::PurgeQueue | Code::PurgeInflight => return DeliveryError::Purged,
-            Code::MessageSizeTooLarge | Code::InvalidMessageSize => DeliveryError::TooLarge { topic, size, reason },
-            Code::UnknownTopic
-            | Code::UnknownTopicOrPartition
-            | Code::UnknownPartition
-            | Code::InvalidTopic
-            | Code::TopicAuthorizationFailed
-            | Code::InvalidRecord
-            | Code::PolicyViolation => DeliveryError::Topic { topic, reason },
-            _ => DeliveryError::Backend(self.shared.last_error.explain(&format!("topic {topic}: {reason}"))),
+        if self.ending && is_given_up(code) {
+            return DeliveryError::Purged;
+        }
+        // librdkafka's own account of what ended this producer, where this is a consequence of it.
+        let fatal = self.producer.as_ref().and_then(Native::fatal);
+        let fatal = fatal.filter(|_| is_given_up(code) || class(code) == Class::Backend);
+        let (cause, reason) = match fatal {
+            Some(found) => found,
+            None if class(code) == Class::Backend => (code, self.last_error.explain(&code.to_string())),
+            None => (code, code.to_string()),
+        };
+        let topic_name = self.topics[topic].name.clone();
+        let error = match class(cause) {
+            Class::Purged => return DeliveryError::Purged,
+            Class::TooLarge => {
+                let batch = cause == Code::MessageBatchTooLarge;
+                let reason = if batch { format!("{reason}, by segment.bytes of the topic") } else { reason };
+                DeliveryError::TooLarge { topic: topic_name, size, reason }
+            }
+            Class::Denied => DeliveryError::Denied { reason: self.may_not_write(cause, &reason), topic: topic_name },
+            Class::Topic => DeliveryError::Topic { topic: topic_name, reason },
+            Class::Backend => DeliveryError::Backend(format!("topic {topic_name}: {reason}")),
         };
         if matches!(error, DeliveryError::Backend(_)) {
             self.failed = Some(error.clone());
         } else {
-            open.failed = Some(error.clone());
+            self.topics[topic].failed = Some(error.clone());
         }
         error
     }
 
+    fn may_not_write(&self, code: Code, reason: &str) -> String {
+        let grant = match code {
+            Code::TopicAuthorizationFailed => "grant it Write and Describe on the topic",
+            // What a producer asks for its sequence numbers.
+            Code::ClusterAuthorizationFailed => {
+                "grant it Write and Describe on the topic, and IdempotentWrite on the cluster if the broker is older than 2.8"
+            }
+            _ => "check its login and its rights",
+        };
+        format!("{} may not write it: {grant} ({reason})", self.config.principal())
+    }
+
+    /// Waits until the cluster answers.
+    fn connect(&self) -> Result<(), PublishError> {
+        let mut deadline = Instant::now() + ANSWER;
+        let mut denied = None;
+        loop {
+            let producer = self.producer()?;
+            if producer.client().fetch_cluster_id(Duration::from_millis(200)).is_some() {
+                return Ok(());
+            }
+            producer.serve(Duration::ZERO); // the reason is among what has happened
+            if denied.is_none() {
+                denied = self.last_error.denied();
+                if denied.is_some() {
+                    deadline = deadline.min(Instant::now() + OTHERS);
+                }
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        match denied {
+            Some(reason) => Err(PublishError::Denied(self.config.not_let_in(&reason))),
+            None => Err(self.unavailable(&format!("no answer within {} s", ANSWER.as_secs()))),
+        }
+    }
+
     fn unavailable(&self, what: &str) -> PublishError {
-        PublishError::Unavailable(self.shared.last_error.explain(&format!("kafka {}: {what}", self.config.bootstrap)))
+        if let Some(producer) = &self.producer {
+            producer.serve(Duration::ZERO); // the reason may be among what has happened
+        }
+        PublishError::Unavailable(self.last_error.explain(&format!("kafka {}: {what}", self.config.bootstrap)))
     }
 
     /// Partition count, None when there is no such topic, and whether every partition has a leader.
@@ -209,6 +245,10 @@ impl KafkaPublisher {
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
             Some(Code::LeaderNotAvailable) => Ok(Some((topic.partitions().len() as u32, false))),
+            Some(code) if class(code) == Class::Denied => {
+                let reason = self.may_not_write(code, &code.to_string());
+                Err(PublishError::Denied(format!("topic {name}: {reason}")))
+            }
             Some(code) => Err(PublishError::Topic { topic: name.to_owned(), reason: code.to_string() }),
         }
     }
@@ -228,6 +268,13 @@ impl KafkaPublisher {
         for result in answer.map_err(|error| self.unavailable(&error.to_string()))? {
             match result {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                Err((_, code)) if class(code) == Class::Denied => {
+                    let principal = self.config.principal();
+                    let grant = "grant it Create on the topic or on the cluster, or create the topic";
+                    let message =
+                        format!("topic {name}: does not exist, and {principal} may not create it: {grant} ({code})");
+                    return Err(PublishError::Denied(message));
+                }
                 Err((_, code)) => return Err(refused(format!("cannot be created: {code}"))),
             }
         }
@@ -239,6 +286,19 @@ impl KafkaPublisher {
         }
         Err(self.unavailable(&format!("topic {name} was created but has no leader yet")))
     }
+}
+
+fn before_init() -> PublishError {
+    PublishError::Config("init comes before the first record".to_owned())
+}
+
+fn cannot_be_opened(topic: &str, code: Code) -> PublishError {
+    PublishError::Topic { topic: topic.to_owned(), reason: code.to_string() }
+}
+
+/// Errors of records that were given up because of something else.
+fn is_given_up(code: Code) -> bool {
+    matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::Fatal)
 }
 
 /// Waits for a rare answer without a runtime.
@@ -257,21 +317,20 @@ fn wait_for<T>(future: impl Future<Output = T>, deadline: Instant) -> Option<T> 
 impl Publisher for KafkaPublisher {
     /// Starts a new producer when there is none or the last one is stopped by an error.
     fn init(&mut self, _epoch: u64) -> Result<(), PublishError> {
-        let stopped =
-            self.failed.is_some() || self.topics.iter().any(|open| open.failed.is_some()) || self.in_flight > 0;
-        if stopped {
+        if self.stopped() || self.in_flight > 0 {
             self.give_up();
         }
         if self.producer.is_none() {
-            self.shared = Arc::default();
+            self.last_error = Arc::default();
             let config = self.config.producer().map_err(PublishError::Config)?;
-            let created = config.create_with_context(Shared(Arc::clone(&self.shared)));
-            self.producer = Some(created.map_err(|error| PublishError::Config(config_error(&error)))?);
+            let started = Native::start(&config, Arc::clone(&self.last_error));
+            let mut producer = started.map_err(|error| PublishError::Config(config_error(&error)))?;
+            for open in &self.topics {
+                producer.add_topic(&open.name).map_err(|code| cannot_be_opened(&open.name, code))?;
+            }
+            self.producer = Some(producer);
         }
-        match self.producer()?.client().fetch_cluster_id(ANSWER) {
-            Some(_) => Ok(()),
-            None => Err(self.unavailable(&format!("no answer within {} s", ANSWER.as_secs()))),
-        }
+        self.connect()
     }
 
     fn open(&mut self, spec: &TopicSpec) -> Result<(TopicId, u32), PublishError> {
@@ -283,11 +342,12 @@ impl Publisher for KafkaPublisher {
             }
         };
         let known = self.topics.iter().position(|open| open.name == spec.name);
-        let id = known.unwrap_or_else(|| {
+        if known.is_none() {
+            let producer = self.producer.as_mut().ok_or_else(before_init)?;
+            producer.add_topic(&spec.name).map_err(|code| cannot_be_opened(&spec.name, code))?;
             self.topics.push(Open { name: spec.name.clone(), partitions, failed: None });
-            self.topics.len() - 1
-        });
-        Ok((TopicId(id as u32), partitions))
+        }
+        Ok((TopicId(known.unwrap_or(self.topics.len() - 1) as u32), partitions))
     }
 
     fn begin(&mut self) -> Result<(), PublishError> {
@@ -307,35 +367,24 @@ impl Publisher for KafkaPublisher {
             return Ok(SendOutcome::Full);
         }
         let index = self.free.last().copied().unwrap_or(self.slots.len());
-        let mut message = BaseRecord::with_opaque_to(&open.name, index)
-            .partition(record.partition.cast_signed())
-            .payload(record.value)
-            .timestamp(record.timestamp_ms);
-        if let Some(key) = record.key {
-            message = message.key(key);
-        }
-        if !record.header.is_empty() {
-            let header = Header { key: proto::header::HEADER_NAME, value: Some(record.header) };
-            message = message.headers(OwnedHeaders::new_with_capacity(1).insert(header));
-        }
-        let error = match self.producer()?.send(message) {
-            Ok(()) => {
-                let slot = Slot { token: record.token, topic, size, used: true };
-                match self.slots.get_mut(index) {
-                    Some(free) => *free = slot,
-                    None => self.slots.push(slot),
-                }
-                self.free.pop();
-                self.in_flight += size;
+        match self.producer()?.send(topic, &record, index) {
+            Ok(()) => {}
+            Err(Code::QueueFull) => return Ok(SendOutcome::Full),
+            // Behind the reports that say why.
+            Err(Code::Fatal) => self.arrivals.push((index, Err(Code::Fatal))),
+            Err(code) => {
+                let result = Err(self.refused(topic, size, code));
+                self.ready.push(Report { token: record.token, result });
                 return Ok(SendOutcome::Accepted);
             }
-            Err((error, _)) => error.rdkafka_error_code().unwrap_or(Code::Fail),
-        };
-        if error == Code::QueueFull {
-            return Ok(SendOutcome::Full);
         }
-        let result = Err(self.refused(topic, size, error));
-        self.ready.push(Report { token: record.token, result });
+        let slot = Slot { token: record.token, topic, size, used: true };
+        match self.slots.get_mut(index) {
+            Some(free) => *free = slot,
+            None => self.slots.push(slot),
+        }
+        self.free.pop();
+        self.in_flight += size;
         Ok(SendOutcome::Accepted)
     }
 
@@ -352,8 +401,9 @@ impl Publisher for KafkaPublisher {
 
     /// Ends the producer: what it sends late belongs to the old epoch. [`Publisher::init`] starts the next one.
     fn abort(&mut self, reports: &mut Vec<Report>) -> Result<(), PublishError> {
+        self.ending = true;
         if let Some(producer) = &self.producer {
-            producer.purge(PurgeConfig::default().queue().inflight());
+            producer.purge();
             let deadline = Instant::now() + ABORT;
             while self.in_flight > 0 && Instant::now() < deadline {
                 self.collect(Duration::from_millis(20));

@@ -7,9 +7,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{KafkaConfig, LastError, config_error};
+use super::errors::{Class, LastError, class};
+use super::{KafkaConfig, config_error};
 use crate::{ReadError, Reader, Start, StoredRecord};
 
 const ANSWER: Duration = Duration::from_secs(10);
@@ -32,14 +34,14 @@ impl ConsumerContext for Errors {}
 /// Reads one topic; see [`Reader`]. Commits nothing and joins no group.
 pub struct KafkaReader {
     consumer: BaseConsumer<Errors>,
-    bootstrap: String,
+    config: KafkaConfig,
     topic: String,
     partitions: i32,
 }
 
 impl std::fmt::Debug for KafkaReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaReader").field("bootstrap", &self.bootstrap).field("topic", &self.topic).finish()
+        f.debug_struct("KafkaReader").field("config", &self.config).field("topic", &self.topic).finish()
     }
 }
 
@@ -48,7 +50,7 @@ impl KafkaReader {
     /// taken but have no effect.
     ///
     /// # Errors
-    /// `Config` for bad settings or a missing topic, `Unavailable` when no broker answers.
+    /// `Config` for bad settings, `NotFound` for a missing topic, `Denied`, `Unavailable` when no broker answers.
     pub fn open(config: &KafkaConfig, topic: &str, start: Start) -> Result<Self, ReadError> {
         let mut client = config.client();
         client
@@ -60,25 +62,58 @@ impl KafkaReader {
             .set("allow.auto.create.topics", "false");
         let consumer: BaseConsumer<Errors> =
             client.create_with_context(Errors::default()).map_err(|error| ReadError::Config(config_error(&error)))?;
-        let mut reader =
-            KafkaReader { consumer, bootstrap: config.bootstrap.clone(), topic: topic.to_owned(), partitions: 0 };
-        let metadata = reader.consumer.fetch_metadata(Some(topic), ANSWER).map_err(|error| reader.failed(&error))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && !found.partitions().is_empty());
-        let Some(found) = found else {
-            return Err(ReadError::Config(format!("kafka {}: topic {topic} does not exist", reader.bootstrap)));
-        };
-        if let Some(error) = found.error() {
-            let reason = Code::from(error);
-            return Err(ReadError::Config(format!("kafka {}: topic {topic}: {reason}", reader.bootstrap)));
+        let mut reader = KafkaReader { consumer, config: config.clone(), topic: topic.to_owned(), partitions: 0 };
+        let metadata = reader.describe()?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.and_then(MetadataTopic::error).map(Code::from) {
+            None | Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {}
+            Some(code) => return Err(reader.refused(code)),
         }
+        let Some(found) = found.filter(|found| !found.partitions().is_empty()) else {
+            return Err(ReadError::NotFound(format!("kafka {}: topic {topic} does not exist", config.bootstrap)));
+        };
         reader.partitions = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
         reader.seek(start)?;
         Ok(reader)
     }
 
+    fn describe(&self) -> Result<Metadata, ReadError> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let error = match self.consumer.fetch_metadata(Some(&self.topic), Duration::from_secs(1)) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => self.failed(&error),
+            };
+            if matches!(error, ReadError::Denied(_)) || Instant::now() >= deadline {
+                return Err(error);
+            }
+        }
+    }
+
     fn failed(&self, error: &KafkaError) -> ReadError {
+        // The reason is among what has happened, behind log lines.
+        for _ in 0..20 {
+            let _ = self.consumer.poll(Duration::from_millis(1));
+        }
         let context = &self.consumer.context().0;
-        ReadError::Unavailable(context.explain(&format!("kafka {}: {error}", self.bootstrap)))
+        match context.denied() {
+            Some(reason) => ReadError::Denied(self.config.not_let_in(&reason)),
+            None => ReadError::Unavailable(context.explain(&format!("kafka {}: {error}", self.config.bootstrap))),
+        }
+    }
+
+    /// What the broker says of the topic.
+    fn refused(&self, code: Code) -> ReadError {
+        let topic = format!("kafka {}: topic {}", self.config.bootstrap, self.topic);
+        match class(code) {
+            Class::Denied => {
+                let principal = self.config.principal();
+                ReadError::Denied(format!(
+                    "{topic}: {principal} may not read it: grant it Read and Describe on the topic ({code})"
+                ))
+            }
+            _ => ReadError::NotFound(format!("{topic}: {code}")),
+        }
     }
 
     fn list(&self, offset: Offset) -> Result<TopicPartitionList, ReadError> {
@@ -113,9 +148,16 @@ impl Reader for KafkaReader {
                 // librdkafka tries on by itself; what a retry cannot mend is told.
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                        return Err(ReadError::Config(format!("kafka {}: {error}", self.bootstrap)));
+                        return Err(ReadError::NotFound(format!("kafka {}: {error}", self.config.bootstrap)));
                     }
-                    Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => {
+                    Some(code @ Code::TopicAuthorizationFailed) => return Err(self.refused(code)),
+                    // The library asks for the group, which is never joined.
+                    Some(
+                        Code::BrokerTransportFailure
+                        | Code::AllBrokersDown
+                        | Code::Resolve
+                        | Code::GroupAuthorizationFailed,
+                    ) => {
                         if begin.elapsed() >= wait {
                             return Ok(None);
                         }

@@ -106,7 +106,7 @@ impl LocalPublisher {
                         self.ready.push(Report { token: sent.token, result: Ok(offset) });
                     }
                 }
-                Err(error) => fail(open, partition, &error, &mut self.in_flight, &mut self.ready),
+                Err(error) => fail(open, partition, &told(&error, config), &mut self.in_flight, &mut self.ready),
             }
         }
         self.last_sync = Some(Instant::now());
@@ -145,8 +145,16 @@ impl Buffer {
     }
 }
 
+/// What went wrong in which folder, and what to do where that is known.
+fn told(error: &io::Error, config: &LocalConfig) -> String {
+    use io::ErrorKind as K;
+    let full = matches!(error.kind(), K::StorageFull | K::QuotaExceeded | K::FileTooLarge);
+    let next = if full { "; make room there: publishing goes on by itself" } else { "" };
+    format!("{} cannot be written: {error}{next}", config.root.display())
+}
+
 /// Stops the topic and reports what the partition held.
-fn fail(open: &mut OpenTopic, partition: usize, error: &io::Error, in_flight: &mut usize, ready: &mut Vec<Report>) {
+fn fail(open: &mut OpenTopic, partition: usize, error: &str, in_flight: &mut usize, ready: &mut Vec<Report>) {
     let error = DeliveryError::Backend(format!("topic {} partition {partition}: {error}", open.topic.name));
     let buffer = &mut open.partitions[partition];
     buffer.frames.clear();
@@ -211,7 +219,7 @@ impl Publisher for LocalPublisher {
         if buffer.frames.len() >= WRITE_BYTES
             && let Err(error) = buffer.write(&open.topic, partition, config)
         {
-            fail(open, partition, &error, &mut self.in_flight, &mut self.ready);
+            fail(open, partition, &told(&error, config), &mut self.in_flight, &mut self.ready);
         }
         Ok(SendOutcome::Accepted)
     }

@@ -21,9 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Names and partition counts of the topics under `root`, by name.
 ///
 /// # Errors
-/// `Config` when the folder or a topic's description cannot be read.
+/// `NotFound` when the folder cannot be read, `Damaged` when a topic's description cannot.
 pub fn topics(root: &Path) -> Result<Vec<(String, u32)>, ReadError> {
-    let wrong = |error: io::Error| ReadError::Config(format!("{}: {error}", root.display()));
+    let wrong = |error: io::Error| ReadError::NotFound(format!("{}: {error}", root.display()));
     let mut topics = Vec::new();
     for entry in fs::read_dir(root).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
@@ -42,7 +42,7 @@ fn read_meta_if_dir(path: &Path) -> Result<Option<u32>, ReadError> {
     if !path.is_dir() {
         return Ok(None);
     }
-    Ok(read_meta(path).map_err(ReadError::Config)?.map(|meta| meta.partitions))
+    Ok(read_meta(path).map_err(ReadError::Damaged)?.map(|meta| meta.partitions))
 }
 
 /// Reads one partition.
@@ -80,9 +80,9 @@ impl LocalReader {
         match known {
             Some(count) if partition < count => {}
             Some(count) => {
-                return Err(ReadError::Config(format!("topic {topic} has {count} partitions, no {partition}")));
+                return Err(ReadError::NotFound(format!("topic {topic} has {count} partitions, no {partition}")));
             }
-            None => return Err(ReadError::Config(format!("topic {topic} does not exist in {}", root.display()))),
+            None => return Err(ReadError::NotFound(format!("topic {topic} does not exist in {}", root.display()))),
         }
         let dir = partition_dir(&root.join(topic), partition);
         let mark = File::open(dir.join("durable"))

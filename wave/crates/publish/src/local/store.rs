@@ -1,28 +1,38 @@
 //! The folder of all topics, owned by one process.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use fs2::FileExt;
 
 use super::LocalConfig;
 use super::log::{PartitionLog, sync_dir};
 use crate::{PublishError, TopicSpec};
 
 /// More would be a mistake of configuration: each partition holds three open files.
-const MAX_PARTITIONS: u32 = 1024;
+pub const MAX_PARTITIONS: u32 = 1024;
 
 /// Owner of the folder; shared by the publishers of all sources of this process. Dropping it frees the folder.
 #[derive(Debug)]
 pub struct LocalStore {
     config: LocalConfig,
-    _lock: File,
     topics: Mutex<HashMap<String, Arc<Topic>>>,
     /// Highest epoch that each source has been opened for.
     epochs: Mutex<HashMap<String, u64>>,
+    /// The last to go: what is open above still writes.
+    _lock: Lock,
+}
+
+/// Of the folder. Given back by name: closing the file is not enough while a child that is being started has a copy of it,
+/// between its fork and its exec.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 #[derive(Debug)]
@@ -49,10 +59,14 @@ impl LocalStore {
         fs::create_dir_all(root).map_err(wrong)?;
         let path = root.join(".lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
-        lock.try_lock_exclusive().map_err(|_| {
-            PublishError::Config(format!("{}: another process writes into this folder", root.display()))
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                PublishError::Config(format!("{}: another process writes into this folder", root.display()))
+            }
+            TryLockError::Error(error) => wrong(error),
         })?;
-        Ok(Arc::new(LocalStore { config, _lock: lock, topics: Mutex::default(), epochs: Mutex::default() }))
+        let (topics, epochs) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(LocalStore { config, topics, epochs, _lock: Lock(lock) }))
     }
 
     pub(super) fn config(&self) -> &LocalConfig {

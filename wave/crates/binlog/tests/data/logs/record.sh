@@ -83,8 +83,10 @@ sql -e 'SET GLOBAL binlog_row_metadata=FULL'
 record ma1011_kinds "$(kinds '')"
 stop
 
-for version in 5.6.24 5.7.29; do
+for version in 5.7.29 5.6.24 5.5.34; do
   file=my${version//./}
+  # Times had no fractions yet.
+  [ $version != 5.5.34 ] || types=$(sed -E 's/(TIME|DATETIME|TIMESTAMP)\([0-9]\)/\1/g' <<<"$types")
   start mysql "$file" MYSQL=$version '-uroot --password='
   record "${file}_full" "$(schema utf8 'g INT')" "$work"
   { echo 'SET NAMES utf8mb4;'; echo "$definitions;"; } | sql >"$here/$file.columns"

@@ -1,0 +1,141 @@
+//! A quarantine that is stored ahead of the checkpoint that passes it belongs to that pass only: after a crash the
+//! position is read again, and what is found then counts.
+#![allow(clippy::unwrap_used, reason = "a failed test")]
+
+mod machine;
+
+use std::time::Duration;
+
+use binlake_pipeline::checkpoint::{Checkpoint, Stopped};
+use binlake_pipeline::instance::{Instance, Work};
+use binlake_pipeline::io::{Command, Input, Now, OpenTopic, Output, Ownership, Server, Start};
+use binlog::position::{FilePos, Position};
+use binlog::schema::{ColumnDefinition, TableDefinition};
+use kit::events;
+use machine::{batch, machine};
+
+/// Of `it.t (id INT, pad LONGBLOB)`, without names.
+fn unnamed_map() -> Vec<u8> {
+    let body = b"\x09\0\0\0\0\0\x01\0\x02it\0\x01t\0\x02\x03\xfc\x01\x04\x02";
+    events::event(events::TABLE_MAP, 0, 0, body)
+}
+
+fn definition() -> TableDefinition {
+    let column = |name: &str, column_type: &str| ColumnDefinition {
+        name: name.into(),
+        column_type: column_type.into(),
+        nullable: name == "pad",
+        charset: None,
+        key_part: None,
+        extra: String::new(),
+    };
+    let columns = vec![column("id", "int"), column("pad", "longblob")];
+    TableDefinition { database: "it".into(), name: "t".into(), columns }
+}
+
+/// A machine that owns the source with this stored state.
+struct Owner {
+    machine: Instance,
+    out: Output,
+    now: Now,
+}
+
+impl Owner {
+    fn take(checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {
+        let mut owner = Owner {
+            machine: machine(true),
+            out: Output::default(),
+            now: Now { monotonic: Duration::from_secs(1), unix_us: 1 },
+        };
+        let fresh = checkpoint.is_none();
+        let owned = Ownership { epoch: 1, incarnation: 1, checkpoint, parked: Vec::new(), quarantined };
+        owner.give(Input::Start);
+        owner.give(Input::Taken(Box::new(owned)));
+        owner.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }]));
+        if fresh {
+            owner.give(Input::StartResolved(Box::new(Start { position: Position::default(), skip: None })));
+            owner.give(Input::CheckpointWritten);
+        }
+        owner.give(Input::Connected(Server::default()));
+        owner
+    }
+
+    fn give(&mut self, input: Input) {
+        self.machine.handle(self.now, input, &mut self.out);
+        while self.machine.work(self.now, &mut self.out) == Work::More {}
+    }
+
+    /// A transaction with a row of the table; the answer to the question for its definition.
+    fn read(&mut self, answer: Result<TableDefinition, String>) {
+        let head = [events::rotate("b.000001"), events::format_description(), events::begin()];
+        let rows = [unnamed_map(), events::write_rows(1, 7, b"pad"), events::xid()];
+        self.give(Input::Events(batch(head.iter().chain(&rows))));
+        let asked = self.out.commands.iter().find_map(|c| match c {
+            Command::LoadTable { at, .. } => Some(at.clone()),
+            _ => None,
+        });
+        let (database, table) = ("it".to_string(), "t".to_string());
+        self.give(Input::TableLoaded { database, table, at: asked.unwrap(), result: answer.map(Box::new) });
+    }
+
+    /// The next checkpoint: its ordinal, what it quarantines and releases.
+    fn write(&mut self) -> (Checkpoint, Vec<(String, Stopped)>, Vec<String>) {
+        self.out.commands.clear();
+        self.now.monotonic += Duration::from_secs(1);
+        self.give(Input::Tick);
+        let written = self.out.commands.iter().find_map(|c| match c {
+            Command::WriteCheckpoint { checkpoint, quarantine, release, .. } => {
+                Some((*checkpoint.clone(), quarantine.clone(), release.clone()))
+            }
+            _ => None,
+        });
+        written.unwrap()
+    }
+}
+
+#[test]
+fn what_is_found_when_the_position_is_read_again_counts() {
+    let mut owner = Owner::take(None, Vec::new());
+    owner.read(Err("no right on it".into()));
+    let (_, stored, released) = owner.write();
+    assert_eq!((stored.len(), stored[0].0.as_str(), released.len()), (1, "it.t", 0));
+    // The entry is stored, but the checkpoint beside it does not pass it: what came before was not settled yet.
+    let before = Checkpoint {
+        position: Position { file_pos: FilePos { file: "b.000001".into(), pos: 4 }, ..Position::default() },
+        seq: stored[0].1.seq,
+        server_uuid: String::new(),
+        commit_us: 0,
+        open_xa: Vec::new(),
+        file_begun: 0,
+    };
+
+    // Still not readable: the entry stays, and stands for this pass.
+    let mut again = Owner::take(Some(before.clone()), stored.clone());
+    again.read(Err("no right on it".into()));
+    let (_, quarantined, released) = again.write();
+    assert_eq!((quarantined.len(), released.len(), again.machine.totals().rows()), (1, 0, 0));
+
+    // Mended: its rows are published, and the entry goes with the checkpoint that passes it.
+    let mut mended = Owner::take(Some(before), stored.clone());
+    assert_eq!(mended.machine.quarantined_tables().len(), 0);
+    mended.read(Ok(definition()));
+    let (after, quarantined, released) = mended.write();
+    assert_eq!((quarantined.len(), released, mended.machine.totals().rows()), (0, vec!["it.t".to_string()], 1));
+    assert!(after.seq > stored[0].1.seq);
+    mended.out.commands.clear();
+    mended.give(Input::CheckpointFailed(binlake_pipeline::io::Failure::new(
+        binlake_pipeline::io::FailureKind::Transient,
+        binlake_pipeline::io::Cause::Unavailable,
+        "no answer",
+    )));
+    let (after, _, released) = mended.write();
+    assert_eq!(released, ["it.t"], "a write that failed is made again");
+    mended.give(Input::CheckpointWritten);
+    let told =
+        mended.out.commands.iter().any(|c| matches!(c, Command::Incident(i) if i.code.name() == "table_released"));
+    assert!(told, "{:?}", mended.out.commands);
+
+    // The defect that was: with the entry left, the next start stops the table again.
+    assert_eq!(Owner::take(Some(after.clone()), stored).machine.quarantined_tables().len(), 1);
+    assert_eq!(Owner::take(Some(after), Vec::new()).machine.quarantined_tables().len(), 0);
+}
