@@ -262,7 +262,7 @@ impl StatusCell {
             s.epoch = machine.epoch();
             s.read_pos.clone_from(&machine.read_position().file_pos);
             s.read = s.read_pos.to_string();
-            s.settled = machine.frontier().position.file_pos.to_string();
+            s.settled = machine.settled().to_string();
             s.gtid_set = machine.frontier().position.gtids.to_string();
             s.lag_seconds = lag_seconds;
             s.rows = totals.rows();

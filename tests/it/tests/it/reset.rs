@@ -49,8 +49,6 @@ fn reset(db: &Database, when: When) {
     for id in 100..last {
         if id == 150 && when == When::LaterFile {
             session.sql("FLUSH BINARY LOGS").unwrap();
-            // MariaDB logs a little later that it is done with the file before.
-            load_for(1500);
         }
         session.sql(&format!("INSERT INTO it.t (id, more) VALUES ({id}, 7)")).unwrap();
     }
@@ -148,7 +146,7 @@ fn a_purge_is_no_reset() {
         up.wait_settled(&mysql);
         // An idle reader goes along with the rotation.
         mysql.sql("FLUSH BINARY LOGS").unwrap();
-        up.wait_health(|h| h["settled"] == "binlog.000002:4");
+        up.wait_health(|h| h["settled"].as_str().is_some_and(|at| at.starts_with("binlog.000002:")));
         up.stop();
         purge("binlog.000002");
         insert(&mysql, 4, 6);

@@ -370,6 +370,11 @@ impl Instance {
         }
     }
 
+    /// All that was read up to the open transaction is settled, and nothing is passed over to reach the start.
+    pub(crate) fn nothing_out(&self) -> bool {
+        self.publishing.is_none() && self.ledger.is_empty() && self.skip.is_none()
+    }
+
     pub(crate) fn advance(&mut self) {
         while let Some(end) = self.ledger.pop_settled() {
             self.frontier.apply(end);

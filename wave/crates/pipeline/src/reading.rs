@@ -268,7 +268,7 @@ impl Instance {
         Flow::Next
     }
 
-    /// A heartbeat names the end of the log: with nothing open or unsettled, that is settled too.
+    /// A heartbeat names the end of the log.
     fn on_heartbeat(&mut self, file: &[u8], pos: u64, now: Now) {
         let at = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
         if self.open.is_none() && at > self.read.file_pos {

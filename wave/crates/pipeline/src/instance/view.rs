@@ -29,7 +29,14 @@ impl Instance {
         self.epoch
     }
 
-    /// Everything up to here is settled.
+    /// Everything up to here is settled: with nothing out also what ends no transaction, as the log may.
+    #[must_use]
+    pub fn settled(&self) -> &FilePos {
+        let at = &self.frontier.position.file_pos;
+        if self.nothing_out() && self.boundary > *at { &self.boundary } else { at }
+    }
+
+    /// Where the next checkpoint lets reading begin.
     #[must_use]
     pub fn frontier(&self) -> &Frontier {
         &self.frontier

@@ -97,6 +97,7 @@ impl Instance {
 
     /// Nothing of the files before is left to do: a checkpoint need not keep a name that may be purged.
     fn pass_file(&mut self) {
+        let idle = self.open.is_none() && self.nothing_out();
         let at = &mut self.frontier.position.file_pos;
         if at.file == self.log.name {
             if self.frontier.file_begun != self.log.begun {
@@ -105,7 +106,6 @@ impl Instance {
             }
             return;
         }
-        let idle = self.open.is_none() && self.publishing.is_none() && self.ledger.is_empty() && self.skip.is_none();
         if idle && !at.file.is_empty() && file_number(&self.log.name) > at.file_number() {
             *at = FilePos { file: self.log.name.clone(), pos: 4 };
             self.frontier.file_begun = self.log.begun;

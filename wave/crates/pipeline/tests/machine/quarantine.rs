@@ -1,18 +1,16 @@
 //! A quarantine that is stored ahead of the checkpoint that passes it belongs to that pass only: after a crash the
 //! position is read again, and what is found then counts.
-#![allow(clippy::unwrap_used, reason = "a failed test")]
-
-mod machine;
 
 use std::time::Duration;
 
 use binlake_pipeline::checkpoint::{Checkpoint, Stopped};
-use binlake_pipeline::instance::{Instance, Work};
-use binlake_pipeline::io::{Command, Input, Now, OpenTopic, Output, Ownership, Server, Start};
+use binlake_pipeline::feed::Format;
+use binlake_pipeline::io::{Command, Input};
 use binlog::position::{FilePos, Position};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use kit::events;
-use machine::{batch, machine};
+
+use crate::{Owner, batch, machine};
 
 /// Of `it.t (id INT, pad LONGBLOB)`, without names.
 fn unnamed_map() -> Vec<u8> {
@@ -33,38 +31,11 @@ fn definition() -> TableDefinition {
     TableDefinition { database: "it".into(), name: "t".into(), columns }
 }
 
-/// A machine that owns the source with this stored state.
-struct Owner {
-    machine: Instance,
-    out: Output,
-    now: Now,
+fn owns(checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {
+    Owner::take(machine(Format::None, true), checkpoint, quarantined)
 }
 
 impl Owner {
-    fn take(checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {
-        let mut owner = Owner {
-            machine: machine(true),
-            out: Output::default(),
-            now: Now { monotonic: Duration::from_secs(1), unix_us: 1 },
-        };
-        let fresh = checkpoint.is_none();
-        let owned = Ownership { epoch: 1, incarnation: 1, checkpoint, parked: Vec::new(), quarantined };
-        owner.give(Input::Start);
-        owner.give(Input::Taken(Box::new(owned)));
-        owner.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }]));
-        if fresh {
-            owner.give(Input::StartResolved(Box::new(Start { position: Position::default(), skip: None })));
-            owner.give(Input::CheckpointWritten);
-        }
-        owner.give(Input::Connected(Server::default()));
-        owner
-    }
-
-    fn give(&mut self, input: Input) {
-        self.machine.handle(self.now, input, &mut self.out);
-        while self.machine.work(self.now, &mut self.out) == Work::More {}
-    }
-
     /// A transaction with a row of the table; the answer to the question for its definition.
     fn read(&mut self, answer: Result<TableDefinition, String>) {
         let head = [events::rotate("b.000001"), events::format_description(), events::begin()];
@@ -95,7 +66,7 @@ impl Owner {
 
 #[test]
 fn what_is_found_when_the_position_is_read_again_counts() {
-    let mut owner = Owner::take(None, Vec::new());
+    let mut owner = owns(None, Vec::new());
     owner.read(Err("no right on it".into()));
     let (_, stored, released) = owner.write();
     assert_eq!((stored.len(), stored[0].0.as_str(), released.len()), (1, "it.t", 0));
@@ -110,13 +81,13 @@ fn what_is_found_when_the_position_is_read_again_counts() {
     };
 
     // Still not readable: the entry stays, and stands for this pass.
-    let mut again = Owner::take(Some(before.clone()), stored.clone());
+    let mut again = owns(Some(before.clone()), stored.clone());
     again.read(Err("no right on it".into()));
     let (_, quarantined, released) = again.write();
     assert_eq!((quarantined.len(), released.len(), again.machine.totals().rows()), (1, 0, 0));
 
     // Mended: its rows are published, and the entry goes with the checkpoint that passes it.
-    let mut mended = Owner::take(Some(before), stored.clone());
+    let mut mended = owns(Some(before), stored.clone());
     assert_eq!(mended.machine.quarantined_tables().len(), 0);
     mended.read(Ok(definition()));
     let (after, quarantined, released) = mended.write();
@@ -136,6 +107,6 @@ fn what_is_found_when_the_position_is_read_again_counts() {
     assert!(told, "{:?}", mended.out.commands);
 
     // The defect that was: with the entry left, the next start stops the table again.
-    assert_eq!(Owner::take(Some(after.clone()), stored).machine.quarantined_tables().len(), 1);
-    assert_eq!(Owner::take(Some(after), Vec::new()).machine.quarantined_tables().len(), 0);
+    assert_eq!(owns(Some(after.clone()), stored).machine.quarantined_tables().len(), 1);
+    assert_eq!(owns(Some(after), Vec::new()).machine.quarantined_tables().len(), 0);
 }

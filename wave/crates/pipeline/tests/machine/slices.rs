@@ -1,34 +1,18 @@
 //! A call of `work` ends after a bounded part of a transaction, also where no record comes of it: whoever drives the
 //! machine has a clock to look at, and may be asked to stop.
-#![allow(clippy::unwrap_used, reason = "a failed test")]
 
-mod machine;
-
-use std::time::Duration;
-
+use binlake_pipeline::feed::Format;
 use binlake_pipeline::instance::Work;
-use binlake_pipeline::io::{Command, Input, Now, OpenTopic, Output, Ownership, Server, Start};
-use binlog::position::Position;
+use binlake_pipeline::io::{Command, Input};
 use kit::events;
-use machine::{batch, machine};
+
+use crate::{Owner, batch, machine};
 
 const EVENTS: usize = 10_000;
 
 #[test]
 fn a_large_transaction_without_records_is_worked_on_in_parts() {
-    let (mut machine, mut out) = (machine(false), Output::default());
-    let now = Now { monotonic: Duration::from_secs(1), unix_us: 1 };
-    let owned = Ownership { epoch: 1, incarnation: 1, checkpoint: None, parked: Vec::new(), quarantined: Vec::new() };
-    for input in [
-        Input::Start,
-        Input::Taken(Box::new(owned)),
-        Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }]),
-        Input::StartResolved(Box::new(Start { position: Position::default(), skip: None })),
-        Input::CheckpointWritten,
-        Input::Connected(Server::default()),
-    ] {
-        machine.handle(now, input, &mut out);
-    }
+    let Owner { mut machine, mut out, now } = Owner::take(machine(Format::None, false), None, Vec::new());
     assert!(out.commands.iter().any(|c| matches!(c, Command::Connect { .. })) && machine.wants_batch());
 
     let rows = events::write_rows(1, 7, b"pad");

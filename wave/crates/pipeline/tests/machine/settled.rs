@@ -1,0 +1,36 @@
+//! How far it says that everything is settled: with nothing out, also events that end no transaction. MariaDB logs such
+//! a while after the last transaction, and a log may end with them for days.
+
+use binlake_pipeline::feed::Format;
+use binlake_pipeline::format::maxwell_json;
+use binlake_pipeline::io::{Input, Outcome};
+use kit::events;
+
+use crate::{Owner, batch, machine};
+
+/// BINLOG_CHECKPOINT_EVENT of MariaDB.
+const CHECKPOINT: u8 = 161;
+
+#[test]
+fn events_after_the_last_transaction_count_once_that_is_settled() {
+    let format = Format::MaxwellJson(maxwell_json::Options::default());
+    let mut owner = Owner::take(machine(format, false), None, Vec::new());
+    let checkpoint = |end| events::event(CHECKPOINT, 0, end, b"\x08\0\0\0b.000001");
+    let mut commit = events::xid();
+    commit[13..17].copy_from_slice(&400_u32.to_le_bytes());
+    let head = [events::rotate("b.000001"), events::format_description(), events::begin(), events::table_map()];
+    let rows = [events::write_rows(1, 7, b"pad"), commit];
+    owner.give(Input::Events(batch(head.iter().chain(&rows))));
+    assert_eq!(owner.machine.settled().to_string(), ":0", "a record is out");
+
+    owner.give(Input::Events(batch([&checkpoint(440)])));
+    assert_eq!(owner.machine.read_position().file_pos.to_string(), "b.000001:440");
+    assert_eq!(owner.machine.settled().to_string(), ":0", "and still is");
+    let token = owner.out.sends[0].token;
+    owner.give(Input::Report { token, outcome: Outcome::Settled });
+    assert_eq!(owner.machine.settled().to_string(), "b.000001:440");
+    assert_eq!(owner.machine.frontier().position.file_pos.pos, 400, "a checkpoint is the end of a transaction");
+
+    owner.give(Input::Events(batch([&checkpoint(480), &events::begin()])));
+    assert_eq!(owner.machine.settled().to_string(), "b.000001:480", "and not what is open");
+}
