@@ -253,11 +253,12 @@ impl Shared {
                 std::thread::sleep(pause);
                 let (now, later) = rest.split_at(part);
                 let Some(to) = &mut to else { continue 'copy };
+                // Before they arrive: whoever has them may ask for the count.
+                counter.fetch_add(part as u64, Ordering::Relaxed);
                 if to.write_all(now).is_err() {
                     broken = true;
                     break 'copy;
                 }
-                counter.fetch_add(part as u64, Ordering::Relaxed);
                 rest = later;
             }
         }
