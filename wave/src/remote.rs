@@ -25,14 +25,15 @@ pub struct Remote {
     name: String,
     source: Source,
     identity: Identity,
-    flavor: Flavor,
+    /// None: no server was seen yet.
+    flavor: Option<Flavor>,
     heartbeat: Duration,
 }
 
 impl Remote {
     /// Asks for heartbeats every [`HEARTBEAT`].
     #[must_use]
-    pub fn new(watch: Arc<Watch>, name: &str, source: Source, identity: Identity, flavor: Flavor) -> Self {
+    pub fn new(watch: Arc<Watch>, name: &str, source: Source, identity: Identity, flavor: Option<Flavor>) -> Self {
         Remote { watch, handle: None, name: name.to_string(), source, identity, flavor, heartbeat: HEARTBEAT }
     }
 
@@ -53,15 +54,21 @@ impl Remote {
     }
 }
 
-/// What to ask the server for: by executed set where one is known, by file and offset otherwise.
+/// What to ask the server for: by executed set where one is known, by file and offset otherwise. A server that nobody
+/// has seen yet is taken for one of the set's kind.
 #[must_use]
-pub fn replica_request(identity: &Identity, start: &Start, flavor: Flavor, heartbeat: Duration) -> ReplicaRequest {
+pub fn replica_request(
+    identity: &Identity,
+    start: &Start,
+    flavor: Option<Flavor>,
+    heartbeat: Duration,
+) -> ReplicaRequest {
     let file_pos = &start.position.file_pos;
     let from = match &start.position.gtids {
-        GtidSet::MySql(set) if !set.is_empty() && flavor == Flavor::MySql => {
+        GtidSet::MySql(set) if !set.is_empty() && flavor != Some(Flavor::MariaDb) => {
             StartPosition::MySqlGtid { set: set.encode() }
         }
-        GtidSet::MariaDb(pos) if !pos.is_empty() && flavor == Flavor::MariaDb => {
+        GtidSet::MariaDb(pos) if !pos.is_empty() && flavor != Some(Flavor::MySql) => {
             StartPosition::MariaDbGtid { position: pos.to_string() }
         }
         _ => StartPosition::File { file: file_pos.file.clone(), pos: file_pos.pos.max(4) },
@@ -144,7 +151,10 @@ impl EventSource for Remote {
             return None;
         };
         Some(match handle.recv(wait)? {
-            WatchEvent::Connected(info) => SourceEvent::Connected(server_of(&info)),
+            WatchEvent::Connected(info) => {
+                self.flavor = Some(info.flavor);
+                SourceEvent::Connected(server_of(&info))
+            }
             WatchEvent::Batch(batch) => SourceEvent::Batch(Batch { buf: batch.buf, events: batch.events }),
             WatchEvent::Ended => SourceEvent::End,
             WatchEvent::Disconnected(error) => SourceEvent::Disconnected(self.failure(&error)),

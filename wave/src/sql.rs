@@ -126,7 +126,12 @@ impl Sql {
     /// # Errors
     /// As there, and when the server logs statements.
     pub fn readable_end(&mut self) -> Result<Position, Failure> {
-        let end = self.log_end()?;
+        let end = self.log_end().map_err(|mut failure| {
+            if !failure.message.contains(&self.source.address()) {
+                failure.message = format!("{}: {}", self.source.address(), failure.message);
+            }
+            failure
+        })?;
         match self.variable("binlog_format") {
             Some(format) if !format.eq_ignore_ascii_case("ROW") => {
                 let message = format!(

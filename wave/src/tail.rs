@@ -244,7 +244,7 @@ fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> Comma
         .map_err(|e| Exit::new(1, format!("no thread can be started: {e}")))?;
     Ok(Opened {
         questions: Arc::new(server_questions(&source, &name, from)?),
-        source: Box::new(Remote::new(Arc::new(watch), &name, source, Identity::random()?, flavor)),
+        source: Box::new(Remote::new(Arc::new(watch), &name, source, Identity::random()?, Some(flavor))),
         name,
         address,
         until,

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use coord::file::FileCoordination;
 use coord::history::file::FileHistory;
-use coord::{DataDir, SourceId};
+use coord::{Coordination as _, DataDir, SourceId};
 use mysql_wire::Flavor;
 use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::instance::{InstanceConfig, Limits};
-use pipeline::io::Ended;
+use pipeline::io::{Cause, Ended, Failure, FailureKind};
 use publish::kafka::{KafkaConfig, KafkaPublisher};
 use publish::local::{LocalConfig, LocalPublisher, LocalStore, MAX_PARTITIONS};
 use publish::{PublishError, Publisher, TopicSpec};
@@ -137,9 +137,21 @@ pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
     .map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
     let coordination = FileCoordination::open(&data).map_err(coordination_exit)?;
     let shared = Shared { config, data, coordination, store, watch: Arc::new(watch), registry: Registry::new() };
+    let seen = look_at(&plans);
+    let any = seen.iter().any(Result::is_ok);
     let mut running = Vec::new();
-    for plan in plans {
-        running.push(start(&shared, plan)?);
+    for (plan, seen) in plans.into_iter().zip(seen) {
+        let flavor = match seen {
+            Ok(flavor) => Some(flavor),
+            // A restart must not keep the others from going on.
+            Err(failure) if any && shared.has_checkpoint(&plan.name)? => {
+                let message = &failure.message;
+                complain(&format!("binlake: source {}: {message}; it is tried while the others go on", plan.name));
+                None
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        running.push(start(&shared, plan, flavor)?);
     }
     let statuses: Vec<StatusCell> = running.iter().map(|r| r.status.clone()).collect();
     let asked = running.iter().map(|r| (r.server.clone(), r.status.clone())).collect();
@@ -242,13 +254,32 @@ struct Shared<'a> {
     registry: Registry,
 }
 
-fn start(shared: &Shared<'_>, plan: Plan) -> CommandResult<Running> {
+impl Shared<'_> {
+    fn has_checkpoint(&self, source: &str) -> CommandResult<bool> {
+        let id = SourceId::new(source).map_err(coordination_exit)?;
+        let known = self.coordination.clone().read(&id).map_err(coordination_exit)?;
+        Ok(known.is_some_and(|known| known.checkpoint.is_some()))
+    }
+}
+
+/// One look first: whoever starts this wants to know at once that host, login or log are not right. All at a time, since
+/// a host that does not answer takes its time.
+fn look_at(plans: &[Plan]) -> Vec<Result<Flavor, Failure>> {
+    let look = |source: &Source| {
+        let mut sql = Sql::connect(source)?;
+        sql.readable_end()?;
+        Ok(sql.flavor())
+    };
+    let panicked = |_| Err(Failure::new(FailureKind::Permanent, Cause::Internal, "a defect of this program"));
+    std::thread::scope(|scope| {
+        let looks: Vec<_> = plans.iter().map(|plan| scope.spawn(move || look(&plan.source))).collect();
+        looks.into_iter().map(|look| look.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+/// `flavor` is None where the server could not be looked at.
+fn start(shared: &Shared<'_>, plan: Plan, flavor: Option<Flavor>) -> CommandResult<Running> {
     let Plan { name, source, from, target, feeds, topics } = plan;
-    // One look first: whoever starts this wants to know at once that host, login or log are not right.
-    let mut sql = Sql::connect(&source)?;
-    sql.readable_end()?;
-    let flavor = sql.flavor();
-    drop(sql);
     let names: Vec<String> = topics.iter().map(|t| t.name.clone()).collect();
     let labels: Vec<&str> = names.iter().map(String::as_str).collect();
     let status = StatusCell::new(
@@ -308,7 +339,7 @@ struct Connections {
     watch: Arc<Watch>,
     name: String,
     server: Source,
-    flavor: Flavor,
+    flavor: Option<Flavor>,
     target: Target,
     store: Option<Arc<LocalStore>>,
     folder: PathBuf,

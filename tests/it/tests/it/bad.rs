@@ -174,6 +174,7 @@ fn logins_rights_and_positions() {
     mysql
         .sql("CREATE USER reader@'%' IDENTIFIED BY 'Geheim!x9'; GRANT REPLICATION CLIENT, SELECT ON *.* TO reader@'%'")
         .unwrap();
+    mysql.sql("CREATE USER nobody@'%' IDENTIFIED BY 'Geheim!x9'").unwrap();
     let (url, port) = (mysql.url(), mysql.port());
     let tail = |user: &str| format!("mysql://{user}@127.0.0.1:{port}/");
     let dir = tempfile::tempdir().unwrap();
@@ -184,6 +185,9 @@ fn logins_rights_and_positions() {
         fails(&[command, &["--source", &wrong]].concat(), 4, &["Access denied", &port.to_string()]);
     }
     fails(&["tail", "--source", &tail(&format!("reader:{SECRET}"))], 4, &["REPLICATION SLAVE"]);
+    let without = [&tail(&format!("nobody:{SECRET}")), "--data-dir", data.to_str().unwrap()];
+    fails(&["tail", "--source", without[0]], 4, &["REPLICATION CLIENT", &port.to_string()]);
+    fails(&[&["up", "--source"], &without[..]].concat(), 4, &["REPLICATION CLIENT", &port.to_string()]);
 
     // A password from a file or the environment; the process title shows none.
     let password = dir.path().join("password");

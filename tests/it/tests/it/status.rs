@@ -8,7 +8,7 @@ use std::time::Instant;
 use kit::{Kafka, MySql, Process, Proxy, binlake_bin, wait_until};
 use serde_json::Value;
 
-use crate::support::{SOON, Up, ids, lines, log_end, read_raw, topic_of};
+use crate::support::{SOON, Up, binlake, ids, lines, log_end, read_raw, topic_of};
 
 /// The samples of `/metrics`, by name and labels as they stand there, without the label of the source.
 struct Metrics {
@@ -229,6 +229,60 @@ fn many_sources_start_beside_each_other() {
         assert!(wait_until(SOON, || states() == vec!["streaming"; urls.len()]), "{:?}", states());
         up.stop();
     }
+}
+
+/// A restart while one of two servers is away, or lets nobody in: the other goes on. With nobody to hold up, the end of the
+/// command tells what is wrong.
+#[test]
+fn a_server_that_is_away_at_a_restart_holds_up_no_other() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY)").unwrap();
+    mysql
+        .sql("CREATE USER other IDENTIFIED BY 'other'; GRANT REPLICATION CLIENT, REPLICATION SLAVE ON *.* TO other")
+        .unwrap();
+    let proxy = Proxy::to(mysql.addr()).unwrap();
+    let (here, there) = (mysql.url(), format!("mysql://other:other@127.0.0.1:{}/", proxy.port()));
+    let dir = tempfile::tempdir().unwrap();
+    let data = ["--listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()];
+    let (one, both) = (["--source", &there], ["--source", &here, "--source", &there]);
+    let states = |up: &Up| {
+        let body: Value = serde_json::from_str(&up.get("/healthz").1).unwrap();
+        [0, 1].map(|i| body["sources"][i]["state"].as_str().unwrap().to_owned())
+    };
+    let reaches = |up: &Up, wanted: [&str; 2]| {
+        assert!(wait_until(SOON, || states(up) == wanted), "{:?} {}", states(up), up.process.stderr());
+    };
+    proxy.refuse();
+    let new = binlake(&[&["up"], &data[..], &both].concat());
+    assert_eq!(new.code, 6, "without a checkpoint there is nothing to go on from: {}", new.stderr);
+    proxy.resume();
+    let mut up = Up::start(&[&data[2..], &both].concat());
+    reaches(&up, ["streaming", "streaming"]);
+    up.stop();
+
+    proxy.refuse();
+    let alone = binlake(&[&["up"], &data[..], &one].concat());
+    assert!(alone.code == 6 && alone.stderr.contains(&proxy.port().to_string()), "{} {}", alone.code, alone.stderr);
+    let mut up = Up::start(&[&data[2..], &both].concat());
+    reaches(&up, ["streaming", "connecting"]);
+    let said = up.process.stderr();
+    assert!(said.contains(&format!("source {}: ", topic_of(proxy.port()))), "{said}");
+    mysql.sql("INSERT INTO it.t VALUES (1)").unwrap();
+    up.wait_settled(&mysql);
+    proxy.resume();
+    reaches(&up, ["streaming", "streaming"]);
+    up.wait_passed(&mysql);
+    up.stop();
+
+    mysql.sql("ALTER USER other IDENTIFIED BY 'another'; INSERT INTO it.t VALUES (2)").unwrap();
+    assert_eq!(binlake(&[&["up"], &data[..], &one].concat()).code, 4);
+    let mut up = Up::start(&[&data[2..], &both].concat());
+    reaches(&up, ["streaming", "ended"]);
+    up.wait_settled(&mysql);
+    assert!(up.process.stderr().contains("Access denied"), "{}", up.process.stderr());
+    up.process.term().unwrap();
+    assert_eq!(up.process.wait(SOON).unwrap().code(), Some(4));
+    assert_eq!(ids(&read_raw(dir.path(), &topic_of(mysql.port()))), [1, 2]);
 }
 
 /// Both outputs lead to a reader that takes three lines and goes, as in `binlake up … 2>&1 | head -3`.
