@@ -54,6 +54,9 @@ fn contents_of_transactions(db: &Database, compress: &str) {
          DROP TEMPORARY TABLE it.tmp; START TRANSACTION; INSERT INTO it.t VALUES (1, 16); INSERT INTO it.m VALUES (17); ROLLBACK",
     )
     .unwrap();
+    // Of no table, though the session is in this database.
+    db.sql("USE it; CREATE USER a IDENTIFIED BY 'secret'; ALTER USER a IDENTIFIED BY 'secret2'; RENAME USER a TO b; DROP USER b")
+        .unwrap();
     let url = db.url();
     let tail = ["tail", "--source", &url, "--tables", "it.*", "--from", &from, "--until", "now"];
     let rows = lines(&tail);

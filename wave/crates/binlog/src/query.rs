@@ -22,6 +22,7 @@ pub enum QueryKind<'a> {
     Dml,
     /// No statement, only a comment: what MariaDB puts in place of an event that its reader does not know.
     Nothing,
+    /// Also what is about accounts and rights, in whatever words.
     Other,
 }
 
@@ -81,7 +82,7 @@ pub enum Verb {
     CreateDatabase,
     AlterDatabase,
     DropDatabase,
-    /// Views, triggers, routines, users, …: no table changes.
+    /// Views, triggers, routines, …: no table changes.
     Other,
 }
 
@@ -138,6 +139,7 @@ pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
         }
         b"SAVEPOINT" => QueryKind::Savepoint,
         b"XA" => xa(lexer).map_or(QueryKind::Other, QueryKind::Xa),
+        b"CREATE" | b"ALTER" | b"DROP" | b"RENAME" if of_the_server(lexer.clone()) => QueryKind::Other,
         b"CREATE" => QueryKind::Ddl(create(lexer)),
         b"ALTER" => QueryKind::Ddl(alter(lexer)),
         b"DROP" => QueryKind::Ddl(drop_object(lexer)),
@@ -216,6 +218,13 @@ impl TrimSuffix for [u8] {
             _ => self,
         }
     }
+}
+
+/// Accounts, and the logins of FEDERATED tables: of no table or database, whatever the session's default one is. Their
+/// text may hold passwords, so it goes to nobody who asked for the DDL of tables.
+fn of_the_server(mut lexer: Lexer<'_>) -> bool {
+    lexer.words(&["OR", "REPLACE"]);
+    ["USER", "ROLE", "SERVER"].into_iter().any(|what| lexer.word(what))
 }
 
 fn create(mut lexer: Lexer<'_>) -> Ddl {

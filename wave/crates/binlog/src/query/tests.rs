@@ -76,11 +76,35 @@ fn tables_of_ddl() {
         ("SET STATEMENT lock_wait_timeout=3, sql_mode='x FOR y' FOR ALTER TABLE t ADD c INT", Verb::AlterTable, "t"),
         ("TRUNCATE t", Verb::TruncateTable, "t"),
         ("TRUNCATE TABLE s.t", Verb::TruncateTable, "s.t"),
-        ("ALTER USER x IDENTIFIED BY 'y'", Verb::Other, ""),
         ("DROP TABLE", Verb::DropTable, ""),
     ] {
         assert_eq!(ddl(sql), (verb, names.to_owned()), "{sql}");
     }
+}
+
+#[test]
+fn accounts_are_no_ddl() {
+    for sql in [
+        "CREATE USER x IDENTIFIED BY 'y'",
+        "create /*M! OR REPLACE */ user if not exists x",
+        "/* c */ ALTER USER x IDENTIFIED BY 'y'",
+        "DROP USER x",
+        "RENAME USER x TO y",
+        "CREATE OR REPLACE ROLE r",
+        "DROP ROLE r",
+        "CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (PASSWORD 'y')",
+        "ALTER SERVER s OPTIONS (PASSWORD 'y')",
+        "SET STATEMENT max_statement_time=1 FOR CREATE USER x IDENTIFIED BY 'y'",
+        "SET PASSWORD FOR x = 'y'",
+        "SET DEFAULT ROLE r FOR x",
+        "GRANT SELECT ON t TO x IDENTIFIED BY 'y'",
+        "REVOKE ALL ON *.* FROM x",
+        "CHANGE MASTER TO MASTER_PASSWORD = 'y'",
+    ] {
+        assert_eq!(classify_query(sql.as_bytes()), QueryKind::Other, "{sql}");
+    }
+    assert_eq!(ddl("CREATE TABLE user (id INT)"), (Verb::CreateTable, "user".to_owned()));
+    assert_eq!(ddl("ALTER TABLE t ADD user INT"), (Verb::AlterTable, "t".to_owned()));
 }
 
 proptest::proptest! {
