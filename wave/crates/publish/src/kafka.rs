@@ -91,8 +91,11 @@ impl KafkaConfig {
         for (name, value) in FIXED {
             config.set(name, value);
         }
-        // Our own bound is met first; this one only guards against what librdkafka counts on top.
-        let kbytes = (self.queue_bytes / 1024 + 1024).clamp(1024, 2_097_151);
+        // Our own bound is met first; this one only guards against what librdkafka counts on top. It has no exception
+        // for a record that is larger than the queue.
+        let largest = config.create_native_config().and_then(|native| native.get("message.max.bytes"));
+        let largest = largest.map_err(|error| config_error(&error))?.parse().unwrap_or(0);
+        let kbytes = (self.queue_bytes.max(largest) / 1024 + 1024).clamp(1024, 2_097_151);
         config.set("queue.buffering.max.kbytes", kbytes.to_string());
         Ok(config)
     }

@@ -26,9 +26,13 @@ fn cluster(brokers: i32, topics: &[&str]) -> (Cluster, KafkaPublisher, Vec<Topic
 }
 
 fn publisher(cluster: &Cluster, topics: &[&str]) -> (KafkaPublisher, Vec<TopicId>) {
-    let mut config = KafkaConfig::new(cluster.bootstrap_servers());
     // Nobody asks for it here, but it is what a principal is called by.
-    config.properties.insert("security.protocol".to_owned(), "PLAINTEXT".to_owned());
+    publisher_with(cluster, topics, ("security.protocol", "PLAINTEXT"))
+}
+
+fn publisher_with(cluster: &Cluster, topics: &[&str], property: (&str, &str)) -> (KafkaPublisher, Vec<TopicId>) {
+    let mut config = KafkaConfig::new(cluster.bootstrap_servers());
+    config.properties.insert(property.0.to_owned(), property.1.to_owned());
     let mut publisher = KafkaPublisher::new(config).unwrap();
     publisher.init(1).unwrap();
     let open =
@@ -80,6 +84,19 @@ fn what_is_too_large_is_so_by_record_and_by_batch() {
         let error = outcome(answer);
         assert!(matches!(&error, DeliveryError::TooLarge { topic, size: 7, .. } if topic == "orders"), "{error:?}");
     }
+}
+
+#[test]
+fn a_record_larger_than_the_queue_is_taken_when_nothing_is_in_flight() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("orders", 1, 1).unwrap();
+    let (mut publisher, ids) = publisher_with(&cluster, &["orders"], ("message.max.bytes", "50000000"));
+    let value = vec![b'x'; 40 << 20];
+    let record =
+        Record { topic: ids[0], partition: 0, key: None, value: &value, header: b"h", timestamp_ms: 1, token: 1 };
+    assert_eq!(publisher.send(record).unwrap(), SendOutcome::Accepted);
+    assert_eq!(publisher.send(Record { token: 2, ..record }).unwrap(), SendOutcome::Full);
+    assert!(matches!(flush(&mut publisher)[..], [Report { token: 1, result: Ok(0) }]));
 }
 
 #[test]

@@ -24,8 +24,10 @@ pub(super) enum Class {
 pub(super) fn class(code: Code) -> Class {
     match code {
         Code::PurgeQueue | Code::PurgeInflight => Class::Purged,
-        // 18 is the limit of a batch, the topic's `segment.bytes`.
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Class::TooLarge,
+        // 18 is the limit of a batch, the topic's `segment.bytes`. The queue is only told of as full when it is empty.
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize | Code::QueueFull => {
+            Class::TooLarge
+        }
         Code::TopicAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::GroupAuthorizationFailed
@@ -112,7 +114,10 @@ mod tests {
         use Class::{Backend, Denied, Purged, TooLarge, Topic};
         let table = [
             (Purged, &[Code::PurgeQueue, Code::PurgeInflight][..]),
-            (TooLarge, &[Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize]),
+            (
+                TooLarge,
+                &[Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize, Code::QueueFull],
+            ),
             (
                 Denied,
                 &[

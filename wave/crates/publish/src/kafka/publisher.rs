@@ -369,7 +369,8 @@ impl Publisher for KafkaPublisher {
         let index = self.free.last().copied().unwrap_or(self.slots.len());
         match self.producer()?.send(topic, &record, index) {
             Ok(()) => {}
-            Err(Code::QueueFull) => return Ok(SendOutcome::Full),
+            // With nothing in flight no report would ever make room: this record alone does not fit.
+            Err(Code::QueueFull) if self.in_flight > 0 => return Ok(SendOutcome::Full),
             // Behind the reports that say why.
             Err(Code::Fatal) => self.arrivals.push((index, Err(Code::Fatal))),
             Err(code) => {
