@@ -167,7 +167,7 @@ fn ownership(taken: Taken) -> Result<Ownership, Failure> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
-fn failure(error: CoordError) -> Failure {
+pub(crate) fn failure(error: CoordError) -> Failure {
     let (kind, cause) = match &error {
         CoordError::Fenced { .. } | CoordError::SessionLost(_) => (FailureKind::Fenced, Cause::Conflict),
         CoordError::Unavailable(_) | CoordError::Unknown(_) => (FailureKind::Transient, Cause::Unavailable),

@@ -15,9 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use binlog::position::FilePos;
 use binlog::query::Renaming;
 use binlog::schema::{ColumnDefinition, TableDefinition};
-use coord::{HistoryEntry, SchemaHistory, SourceId};
+use coord::{CoordError, HistoryEntry, SchemaHistory, SourceId};
+use pipeline::io::Failure;
 use pipeline::table_name;
 use serde::{Deserialize, Serialize};
+
+use crate::coordinator::failure;
 
 /// Database and name.
 pub type Key = (String, String);
@@ -67,7 +70,7 @@ impl Definitions {
     ///
     /// # Errors
     /// The history cannot be read.
-    pub fn load(source: SourceId, mut history: Box<dyn SchemaHistory>) -> Result<Self, coord::CoordError> {
+    pub fn load(source: SourceId, mut history: Box<dyn SchemaHistory>) -> Result<Self, CoordError> {
         let mut servers: HashMap<String, HashMap<Key, Timeline>> = HashMap::new();
         for entry in history.load(&source)? {
             let Some(key) = table_name::decode(&entry.table) else { continue };
@@ -116,7 +119,7 @@ impl Definitions {
     ///
     /// # Errors
     /// The history cannot be written.
-    pub fn found(&mut self, key: &Key, at: &FilePos, definition: &TableDefinition) -> Result<(), String> {
+    pub fn found(&mut self, key: &Key, at: &FilePos, definition: &TableDefinition) -> Result<(), Failure> {
         self.put(key, at, Some(definition.clone()))
     }
 
@@ -124,7 +127,7 @@ impl Definitions {
     ///
     /// # Errors
     /// The history cannot be written.
-    pub fn changed(&mut self, tables: &[Key], at: &FilePos) -> Result<(), String> {
+    pub fn changed(&mut self, tables: &[Key], at: &FilePos) -> Result<(), Failure> {
         let known = self.servers.entry(self.server.clone()).or_default();
         let open = |timeline: &Timeline| {
             let before = timeline.range(..place(at)).next_back();
@@ -142,7 +145,7 @@ impl Definitions {
     ///
     /// # Errors
     /// The history cannot be written.
-    pub fn renamed(&mut self, renames: &[Renaming], at: &FilePos) -> Result<(), String> {
+    pub fn renamed(&mut self, renames: &[Renaming], at: &FilePos) -> Result<(), Failure> {
         let mut names: HashMap<&Key, Option<TableDefinition>> = HashMap::new();
         for (old, new) in renames {
             let definition = names.insert(old, None).unwrap_or_else(|| {
@@ -160,7 +163,7 @@ impl Definitions {
         Ok(())
     }
 
-    fn put(&mut self, key: &Key, at: &FilePos, definition: Option<TableDefinition>) -> Result<(), String> {
+    fn put(&mut self, key: &Key, at: &FilePos, definition: Option<TableDefinition>) -> Result<(), Failure> {
         let timeline = self.servers.entry(self.server.clone()).or_default().entry(key.clone()).or_default();
         if timeline.get(&place(at)) == Some(&definition) {
             return Ok(());
@@ -170,17 +173,24 @@ impl Definitions {
             Some(d) => Stored::Table { server, columns: d.columns.iter().cloned().map(Into::into).collect() },
             None => Stored::Changed { server },
         };
-        timeline.insert(place(at), definition);
         let entry = HistoryEntry {
             source: self.source.clone(),
             table: table_name::encode(&key.0, &key.1),
             file_number: at.file_number(),
             offset: at.pos,
             gtids: String::new(),
-            payload: serde_json::to_vec(&stored).map_err(|e| e.to_string())?,
+            payload: serde_json::to_vec(&stored).map_err(|e| unwritten(CoordError::Invalid(e.to_string())))?,
         };
-        self.history.append(&entry).map_err(|e| format!("the schema history cannot be written: {e}"))
+        self.history.append(&entry).map_err(unwritten)?;
+        // Only now: what is known here is not stored again.
+        timeline.insert(place(at), definition);
+        Ok(())
     }
+}
+
+fn unwritten(error: CoordError) -> Failure {
+    let failure = failure(error);
+    Failure { message: format!("the schema history cannot be written: {}", failure.message), ..failure }
 }
 
 fn place(at: &FilePos) -> Place {
@@ -216,16 +226,20 @@ impl From<StoredColumn> for ColumnDefinition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coord::CoordError;
     use coord::history::memory::MemoryHistory;
+    use pipeline::io::FailureKind;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
 
-    /// A history that outlives its user.
+    /// A history that outlives its user, on a disk that may be full.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<MemoryHistory>>);
+    struct Kept(Arc<Mutex<MemoryHistory>>, Arc<AtomicBool>);
 
     impl SchemaHistory for Kept {
         fn append(&mut self, entry: &HistoryEntry) -> Result<(), CoordError> {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(CoordError::Unavailable("no space".into()));
+            }
             self.0.lock().unwrap().append(entry)
         }
 
@@ -298,6 +312,34 @@ mod tests {
         let mut other = definitions(&history);
         assert!(other.connected("another server"));
         assert_eq!(columns(&other, "t", 300), "?");
+    }
+
+    #[test]
+    fn what_could_not_be_stored_is_not_known_and_stored_when_it_comes_again() {
+        let history = Kept::default();
+        let full = |yes| history.1.store(yes, Ordering::Relaxed);
+        let mut d = definitions(&history);
+        let t = table("t", &["a"]);
+        full(true);
+        let failed = d.found(&key("t"), &at(100), &t).unwrap_err();
+        assert_eq!((failed.kind, columns(&d, "t", 100)), (FailureKind::Transient, "?".into()), "{}", failed.message);
+        full(false);
+        d.found(&key("t"), &at(100), &t).unwrap();
+
+        d.found(&key("u"), &at(150), &table("u", &["b"])).unwrap();
+        let altered = |d: &mut Definitions| d.changed(&[key("t")], &at(200));
+        let renamed = |d: &mut Definitions| d.renamed(&[(key("u"), key("t"))], &at(250));
+        full(true);
+        altered(&mut d).unwrap_err();
+        full(false);
+        altered(&mut d).unwrap();
+        full(true);
+        renamed(&mut d).unwrap_err();
+        full(false);
+        renamed(&mut d).unwrap();
+        for d in [&d, &definitions(&history)] {
+            assert_eq!([199, 200, 250].map(|pos| columns(d, "t", pos)), ["a", "?", "b"]);
+        }
     }
 
     #[test]

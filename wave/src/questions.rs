@@ -186,7 +186,7 @@ impl SourceQuestions for ServerQuestions {
         }
     }
 
-    fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, String> {
+    fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, Failure> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (database.to_string(), table.to_string());
         if !again {
@@ -215,7 +215,7 @@ impl SourceQuestions for ServerQuestions {
                     pause = (pause * 2).min(Duration::from_secs(5));
                     known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
                 }
-                Err(failure) => return Err(failure.message),
+                Err(failure) => return Err(failure),
             }
         };
         known.definitions.found(&key, at, &definition)?;
@@ -229,14 +229,11 @@ impl SourceQuestions for ServerQuestions {
         if listed { file_time(&self.source, file) } else { Ok(None) }
     }
 
-    fn schema_changed(&self, tables: &[Key], renames: Option<&[Renaming]>, at: &FilePos) {
+    fn schema_changed(&self, tables: &[Key], renames: Option<&[Renaming]>, at: &FilePos) -> Result<(), Failure> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = match renames {
+        match renames {
             Some(renames) => known.definitions.renamed(renames, at),
             None => known.definitions.changed(tables, at),
-        };
-        if let Err(error) = stored {
-            tracing::error!("{error}");
         }
     }
 }
@@ -451,7 +448,7 @@ impl SourceQuestions for FileQuestions {
         _table: &str,
         _at: &FilePos,
         _again: bool,
-    ) -> Result<TableDefinition, String> {
-        Err("a file has no definitions".to_string())
+    ) -> Result<TableDefinition, Failure> {
+        Err(unknown("a file has no definitions".to_string()))
     }
 }

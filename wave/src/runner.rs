@@ -71,8 +71,8 @@ pub trait SourceQuestions: Send + Sync {
     /// before does not fit the log.
     ///
     /// # Errors
-    /// Why none is known for sure.
-    fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, String>;
+    /// Why none is known for sure (permanent), or the history cannot be written.
+    fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, Failure>;
     /// When the server began this log file, in seconds since the Unix epoch; None where it has it no more.
     ///
     /// # Errors
@@ -80,8 +80,19 @@ pub trait SourceQuestions: Send + Sync {
     fn file_begun(&self, _file: &str) -> Result<Option<u32>, Failure> {
         Ok(None)
     }
-    /// A statement that ends at `at` changed these tables (all, when empty), or only renamed them.
-    fn schema_changed(&self, _tables: &[(String, String)], _renames: Option<&[Renaming]>, _at: &FilePos) {}
+    /// A statement that ends at `at` changed these tables (all, when empty), or only renamed them: stores it in the schema
+    /// history.
+    ///
+    /// # Errors
+    /// The history cannot be written.
+    fn schema_changed(
+        &self,
+        _tables: &[(String, String)],
+        _renames: Option<&[Renaming]>,
+        _at: &FilePos,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What a runner is made of.
@@ -387,7 +398,8 @@ impl Loop {
                 self.ask(move || Input::FileAnswered { begun: questions.file_begun(&file), file });
             }
             Command::SchemaChanged { tables, renames, at } => {
-                self.questions.schema_changed(&tables, renames.as_deref(), &at);
+                let stored = self.questions.schema_changed(&tables, renames.as_deref(), &at);
+                self.feed(Input::SchemaStored(stored));
             }
             Command::Incident(incident) => {
                 tracing::warn!(code = incident.code.name(), subject = %incident.subject, at = %incident.at, "{}", incident.message);

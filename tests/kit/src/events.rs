@@ -47,7 +47,12 @@ pub fn format_description() -> Vec<u8> {
 
 /// `BEGIN`.
 pub fn begin() -> Vec<u8> {
-    event(QUERY, 0, 0, &[&[0; 13][..], b"\0BEGIN"].concat())
+    query("BEGIN")
+}
+
+/// A statement, without a database of its session.
+pub fn query(sql: &str) -> Vec<u8> {
+    event(QUERY, 0, 0, &[&[0; 14][..], sql.as_bytes()].concat())
 }
 
 /// Gives a table map or rows event another table id.

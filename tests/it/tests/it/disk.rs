@@ -107,16 +107,63 @@ fn a_full_file() {
     let mysql = MySql::start().unwrap();
     mysql.sql(LOAD_TABLE).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    // The signal that comes with the limit is left to be an error.
+    let mut up = start_with_limits(&mysql, dir.path());
+    let pid = up.process.pid();
+    let (fill, free) = (|| limit(pid, "4000"), || limit(pid, "unlimited"));
+    goes_on_when_there_is_space(&mut up, &mysql, dir.path(), &fill, &free, "too large");
+}
+
+/// A program whose writes fail beyond the limit of [`limit`]; the signal that comes with it is left to be an error.
+fn start_with_limits(mysql: &MySql, data: &Path) -> Up {
     let mut start = Command::new("sh");
     start.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#]).arg(kit::binlake_bin().unwrap());
-    let args = ["up", "--listen", "127.0.0.1:0", "--source", &mysql.url(), "--data-dir", dir.path().to_str().unwrap()];
-    start.args(args);
-    let mut up = Up::of(Process::spawn(start).unwrap());
-    let pid = up.process.pid().to_string();
-    let limit = |bytes: &str| {
-        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status();
-        assert!(set.unwrap().success());
-    };
-    goes_on_when_there_is_space(&mut up, &mysql, dir.path(), &|| limit("4000"), &|| limit("unlimited"), "too large");
+    start.args(["up", "--listen", "127.0.0.1:0", "--source", &mysql.url(), "--data-dir", data.to_str().unwrap()]);
+    Up::of(Process::spawn(start).unwrap())
+}
+
+fn limit(pid: u32, bytes: &str) {
+    let set = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={bytes}:unlimited")]).status();
+    assert!(set.unwrap().success());
+}
+
+/// Where the log does not name columns, the schema history is as good as the rows: a table whose definition cannot be
+/// stored waits for the space and is not stopped, and no checkpoint passes a change of names that is not stored, or the
+/// next start would publish rows under the old ones.
+#[test]
+fn the_schema_history_cannot_be_written() {
+    let mysql = MySql::with("9.7", &["--binlog-row-metadata=MINIMAL"]).unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.swapped (id BIGINT PRIMARY KEY, x INT, y INT)").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = start_with_limits(&mysql, dir.path());
+    up.wait_streaming();
+    mysql.sql("INSERT INTO it.swapped VALUES (1, 1, 2)").unwrap();
+    up.wait_settled(&mysql);
+    for change in [
+        "CREATE TABLE it.new (id BIGINT PRIMARY KEY); INSERT INTO it.new VALUES (1)",
+        "ALTER TABLE it.swapped RENAME COLUMN x TO y, RENAME COLUMN y TO x",
+    ] {
+        limit(up.process.pid(), "64");
+        mysql.sql(change).unwrap();
+        let told = || {
+            let (code, health) = up.get("/healthz");
+            code == 503 && health.contains("the schema history cannot be written")
+        };
+        assert!(wait_until(SOON, told), "{:#}", up.health());
+        limit(up.process.pid(), "unlimited");
+        up.wait_settled(&mysql);
+        let health = up.health();
+        assert_eq!(health["quarantined"], serde_json::json!([]), "{health:#}");
+        up.stop();
+        up = start_with_limits(&mysql, dir.path());
+        up.wait_streaming();
+    }
+    mysql.sql("INSERT INTO it.swapped (id, x, y) VALUES (2, 7, 8)").unwrap();
+    up.wait_settled(&mysql);
+    up.stop();
+    let rows: Vec<Value> = read_local(dir.path(), &topic_of(mysql.port()))
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"].clone())
+        .collect();
+    let wanted = serde_json::json!([{"id": 1, "x": 1, "y": 2}, {"id": 1}, {"id": 2, "x": 7, "y": 8}]);
+    assert_eq!(Value::Array(rows), wanted);
 }

@@ -121,6 +121,8 @@ pub struct Instance {
     /// Each with the position that it was asked for.
     pub(crate) definitions: HashMap<(String, String), (Arc<TableDefinition>, FilePos)>,
     pub(crate) waiting_table: Option<((String, String), FilePos)>,
+    /// Statements that the schema history may not have yet: a checkpoint behind one of them would hide it for good.
+    pub(crate) schema_unstored: u32,
     pub(crate) quarantined: HashMap<(String, String), Stopped>,
     /// Stored quarantines that lie beyond the checkpoint: their positions are read again.
     beyond: Vec<(String, Stopped)>,
@@ -231,6 +233,7 @@ impl Instance {
             tables: HashMap::new(),
             definitions: HashMap::new(),
             waiting_table: None,
+            schema_unstored: 0,
             quarantined: HashMap::new(),
             beyond: Vec::new(),
             unreadable: HashMap::new(),
@@ -275,7 +278,9 @@ impl Instance {
                 }
             }
             Input::Taken(ownership) => self.taken(*ownership, now, out),
-            Input::TakeFailed(failure) | Input::StartFailed(failure) => self.failed(failure, now, out),
+            Input::TakeFailed(failure) | Input::StartFailed(failure) | Input::SchemaStored(Err(failure)) => {
+                self.failed(failure, now, out);
+            }
             Input::Opened(topics) => self.opened(&topics, now, out),
             Input::OpenFailed { feed, failure } => self.open_failed(feed, failure, now, out),
             Input::StartResolved(start) => self.start_resolved(*start, now, out),
@@ -300,7 +305,10 @@ impl Instance {
             Input::CheckpointFailed(failure) => self.checkpoint_failed(failure, now, out),
             Input::CaughtUp { feed, checkpoint } => self.caught_up(feed, *checkpoint, now, out),
             Input::CatchUpEnded { feed, published, reason } => self.catch_up_ended(feed, published, &reason, now, out),
-            Input::TableLoaded { database, table, at, result } => self.table_loaded(database, table, at, result, out),
+            Input::TableLoaded { database, table, at, result } => {
+                self.table_loaded((database, table), at, result, now, out);
+            }
+            Input::SchemaStored(Ok(())) => self.schema_unstored = self.schema_unstored.saturating_sub(1),
             Input::FileAnswered { file, begun } => self.file_answered(&file, begun, now, out),
             Input::Tick => self.tick(now, out),
             Input::Stop => self.stop(now, out),
@@ -462,7 +470,7 @@ impl Instance {
             || self.unwritten
             || !self.has_checkpoint
             || now.monotonic.saturating_sub(self.last_write) >= self.config.limits.checkpoint_interval;
-        if !owns || !self.dirty || !self.started() || self.writing.is_some() || !due {
+        if !owns || !self.dirty || !self.started() || self.writing.is_some() || self.schema_unstored > 0 || !due {
             return;
         }
         self.dirty = false;

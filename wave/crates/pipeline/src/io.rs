@@ -182,13 +182,16 @@ pub enum Input {
         published: bool,
         reason: String,
     },
-    /// Answer to [`Command::LoadTable`], with the position that it was asked for.
+    /// Answer to [`Command::LoadTable`], with the position that it was asked for. A permanent failure stops the table, any
+    /// other ends the epoch.
     TableLoaded {
         database: String,
         table: String,
         at: FilePos,
-        result: Result<Box<TableDefinition>, String>,
+        result: Result<Box<TableDefinition>, Failure>,
     },
+    /// Answer to [`Command::SchemaChanged`]: the history has it.
+    SchemaStored(Result<(), Failure>),
     /// Answer to [`Command::AskFile`]: when the file was begun, in seconds since the Unix epoch; None where the server
     /// has it no more.
     FileAnswered {
@@ -263,7 +266,8 @@ pub enum Command {
     AskFile {
         file: String,
     },
-    /// A statement, which ends at this position, changed these tables (all, when empty).
+    /// A statement, which ends at this position, changed these tables (all, when empty). Carried out before any later
+    /// command; no checkpoint is written until it is answered.
     SchemaChanged {
         tables: Vec<(String, String)>,
         /// Of RENAME TABLE: definitions go on under other names.

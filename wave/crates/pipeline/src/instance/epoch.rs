@@ -272,6 +272,7 @@ impl Instance {
         self.reset_reading();
         // The next epoch may begin before a change of a definition that was read behind it.
         self.definitions.clear();
+        self.schema_unstored = 0;
         self.prepared.clear();
         self.publishing = None;
         self.ledger.clear();

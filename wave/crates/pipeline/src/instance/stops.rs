@@ -166,13 +166,12 @@ impl Instance {
 
     pub(super) fn table_loaded(
         &mut self,
-        database: String,
-        table: String,
+        key: (String, String),
         at: FilePos,
-        result: Result<Box<TableDefinition>, String>,
+        result: Result<Box<TableDefinition>, Failure>,
+        now: Now,
         out: &mut Output,
     ) {
-        let key = (database, table);
         // An answer to what an epoch before asked may be about another definition.
         if self.waiting_table.take_if(|(waiting, place)| *waiting == key && *place == at).is_none() {
             return;
@@ -181,7 +180,8 @@ impl Instance {
             Ok(definition) => {
                 self.definitions.insert(key, (Arc::new(*definition), at));
             }
-            Err(reason) => self.table_unreadable(key, reason, out),
+            Err(failure) if failure.kind == FailureKind::Permanent => self.table_unreadable(key, failure.message, out),
+            Err(failure) => self.failed(failure, now, out),
         }
     }
 }

@@ -129,6 +129,7 @@ impl Instance {
         // is behind this statement.
         self.definitions.retain(|table, (_, since)| *since >= at || !(tables.is_empty() || tables.contains(table)));
         if self.config.definitions {
+            self.schema_unstored += 1;
             out.command(Command::SchemaChanged { tables, renames, at });
         }
     }

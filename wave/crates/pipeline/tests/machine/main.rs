@@ -1,6 +1,7 @@
 //! The machine by hand: one feed of every table, and the log that it is given.
 #![allow(clippy::unwrap_used, reason = "a failed test")]
 
+mod history;
 mod quarantine;
 mod settled;
 mod slices;

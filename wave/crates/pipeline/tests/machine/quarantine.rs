@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use binlake_pipeline::checkpoint::{Checkpoint, Stopped};
 use binlake_pipeline::feed::Format;
-use binlake_pipeline::io::{Command, Input};
+use binlake_pipeline::io::{Cause, Command, Failure, FailureKind, Input};
 use binlog::position::{FilePos, Position};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use kit::events;
@@ -13,7 +13,7 @@ use kit::events;
 use crate::{Owner, batch, machine};
 
 /// Of `it.t (id INT, pad LONGBLOB)`, without names.
-fn unnamed_map() -> Vec<u8> {
+pub(crate) fn unnamed_map() -> Vec<u8> {
     let body = b"\x09\0\0\0\0\0\x01\0\x02it\0\x01t\0\x02\x03\xfc\x01\x04\x02";
     events::event(events::TABLE_MAP, 0, 0, body)
 }
@@ -37,7 +37,7 @@ fn owns(checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> 
 
 impl Owner {
     /// A transaction with a row of the table; the answer to the question for its definition.
-    fn read(&mut self, answer: Result<TableDefinition, String>) {
+    fn read(&mut self, answer: Result<TableDefinition, Failure>) {
         let head = [events::rotate("b.000001"), events::format_description(), events::begin()];
         let rows = [unnamed_map(), events::write_rows(1, 7, b"pad"), events::xid()];
         self.give(Input::Events(batch(head.iter().chain(&rows))));
@@ -67,7 +67,8 @@ impl Owner {
 #[test]
 fn what_is_found_when_the_position_is_read_again_counts() {
     let mut owner = owns(None, Vec::new());
-    owner.read(Err("no right on it".into()));
+    let no_right = || Failure::new(FailureKind::Permanent, Cause::Conflict, "no right on it");
+    owner.read(Err(no_right()));
     let (_, stored, released) = owner.write();
     assert_eq!((stored.len(), stored[0].0.as_str(), released.len()), (1, "it.t", 0));
     // The entry is stored, but the checkpoint beside it does not pass it: what came before was not settled yet.
@@ -82,7 +83,7 @@ fn what_is_found_when_the_position_is_read_again_counts() {
 
     // Still not readable: the entry stays, and stands for this pass.
     let mut again = owns(Some(before.clone()), stored.clone());
-    again.read(Err("no right on it".into()));
+    again.read(Err(no_right()));
     let (_, quarantined, released) = again.write();
     assert_eq!((quarantined.len(), released.len(), again.machine.totals().rows()), (1, 0, 0));
 
@@ -94,11 +95,7 @@ fn what_is_found_when_the_position_is_read_again_counts() {
     assert_eq!((quarantined.len(), released, mended.machine.totals().rows()), (0, vec!["it.t".to_string()], 1));
     assert!(after.seq > stored[0].1.seq);
     mended.out.commands.clear();
-    mended.give(Input::CheckpointFailed(binlake_pipeline::io::Failure::new(
-        binlake_pipeline::io::FailureKind::Transient,
-        binlake_pipeline::io::Cause::Unavailable,
-        "no answer",
-    )));
+    mended.give(Input::CheckpointFailed(Failure::new(FailureKind::Transient, Cause::Unavailable, "no answer")));
     let (after, _, released) = mended.write();
     assert_eq!(released, ["it.t"], "a write that failed is made again");
     mended.give(Input::CheckpointWritten);
