@@ -136,7 +136,7 @@ fn write(
 
 /// Name and bytes under which a stop is stored.
 pub(crate) fn entry(kind: &str, name: &str, stopped: &Stopped) -> (String, Vec<u8>) {
-    (format!("{kind}/{name}"), serde_json::to_vec(stopped).unwrap_or_default())
+    (format!("{kind}/{name}"), stopped.to_bytes())
 }
 
 fn put(kind: &str, name: &str, stopped: &Stopped) -> Write {
@@ -158,8 +158,7 @@ fn ownership(taken: Taken) -> Result<Ownership, Failure> {
             _ => None,
         };
         if let Some((list, subject)) = list {
-            let stopped: Stopped =
-                serde_json::from_slice(&bytes).map_err(|e| damaged(format!("entry {name} cannot be read: {e}")))?;
+            let stopped = Stopped::from_bytes(&bytes).map_err(|e| damaged(format!("entry {name}: {e}")))?;
             list.push((subject.to_string(), stopped));
         }
     }

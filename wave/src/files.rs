@@ -215,7 +215,13 @@ fn broken(path: &Path, offset: u64, event: Option<EventType>, what: &str, cause:
 }
 
 impl EventSource for Files {
-    fn connect(&mut self, _from: &Start, _after: Duration) {}
+    /// What was read is gone by: a second epoch ends as it begins.
+    fn connect(&mut self, _from: &Start, _after: Duration) {
+        if self.connected {
+            let message = "reading of the files broke off, as is said above; start again to read them from their begin";
+            self.failed = Some(Failure::new(FailureKind::Permanent, Cause::Unavailable, message));
+        }
+    }
 
     fn disconnect(&mut self) {
         self.current = None;

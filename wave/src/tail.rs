@@ -120,7 +120,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
         topics: vec![TopicSpec { name: "stdout".into(), create_partitions: Some(1) }],
         source: opened.source,
         publisher: Box::new(FilePublisher::stdout(framing)),
-        coordination: Box::new(NoCoordination),
+        coordination: Box::new(Kept::default()),
         questions: opened.questions,
         spills: Box::new(DiskSpills::new(std::env::temp_dir())),
         status: status.clone(),
@@ -258,16 +258,38 @@ fn server_questions(source: &Source, name: &str, from: From) -> CommandResult<Se
     ServerQuestions::new(source.clone(), id, from, history).map_err(|e| Exit::new(1, e.to_string()))
 }
 
-/// `tail` keeps no state: nobody owns, nothing is stored.
-#[derive(Debug)]
-struct NoCoordination;
+/// What an instance stores, for as long as the command runs: after an epoch that ended it goes on from there.
+#[derive(Debug, Default)]
+struct Kept {
+    epoch: u64,
+    incarnation: u64,
+    checkpoint: Option<Vec<u8>>,
+    entries: BTreeMap<String, Vec<u8>>,
+}
 
-impl Ownable for NoCoordination {
+impl Ownable for Kept {
     fn take(&mut self, _source: &SourceId, _owner: &str, now_unix_ms: u64) -> Result<Taken, CoordError> {
-        Ok(Taken { epoch: now_unix_ms / 1000, incarnation: now_unix_ms, checkpoint: None, entries: BTreeMap::new() })
+        if self.epoch == 0 {
+            self.incarnation = now_unix_ms;
+        }
+        self.epoch = (self.epoch + 1).max(now_unix_ms / 1000);
+        Ok(Taken {
+            epoch: self.epoch,
+            incarnation: self.incarnation,
+            checkpoint: self.checkpoint.clone(),
+            entries: self.entries.clone(),
+        })
     }
 
-    fn write(&mut self, _fence: &Fence, _batch: &[Write]) -> Result<(), CoordError> {
+    fn write(&mut self, _fence: &Fence, batch: &[Write]) -> Result<(), CoordError> {
+        for write in batch {
+            match write {
+                Write::Checkpoint(bytes) => self.checkpoint = Some(bytes.clone()),
+                Write::Put { name, bytes } => drop(self.entries.insert(name.clone(), bytes.clone())),
+                Write::Delete { name } => drop(self.entries.remove(name)),
+                Write::Incarnation(new) => self.incarnation = *new,
+            }
+        }
         Ok(())
     }
 }

@@ -124,6 +124,7 @@ pub(crate) fn publish_failure(error: &PublishError) -> Failure {
         PublishError::Denied(_) => (FailureKind::Permanent, Cause::Denied),
         PublishError::Config(_) => (FailureKind::Permanent, Cause::Usage),
         PublishError::Fenced => (FailureKind::Fenced, Cause::Conflict),
+        PublishError::Lost(_) => (FailureKind::Permanent, Cause::Unavailable),
     };
     Failure::new(kind, cause, error.to_string())
 }
@@ -141,6 +142,7 @@ mod tests {
             (PublishError::Denied("d".into()), 4, FailureKind::Permanent),
             (PublishError::Fenced, 5, FailureKind::Fenced),
             (PublishError::Unavailable("u".into()), 6, FailureKind::Transient),
+            (PublishError::Lost("l".into()), 6, FailureKind::Permanent),
         ] {
             let failure = publish_failure(&error);
             assert_eq!((crate::exit::code_of(failure.cause), failure.kind), (code, kind), "{error}");

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use kit::{Kafka, MariaDb, MySql, Proxy};
+use kit::{Kafka, MariaDb, MySql, Process, Proxy};
 
 use crate::support::{
-    LOAD_TABLE, SOON, Up, assert_complete, assert_exact, load_for, read_local, read_raw, topic_of, under_load,
+    LOAD_TABLE, SOON, Up, assert_complete, assert_exact, changes_of_lines, changes_of_server, ids, load_for,
+    read_local, read_raw, topic_of, under_load,
 };
 
 #[test]
@@ -142,13 +143,20 @@ fn follow(source: &MySql, replica: &MySql) {
 fn failover_by_gtid_to_a_replica() {
     let (source, replica) = source_and_replica();
     let (proxy, dir, mut up) = read_through_a_proxy(&source);
-    under_load(&source, || load_for(1000));
+    let url = format!("mysql://binlake:binlake@{}/", proxy.addr());
+    let mut tail = Process::binlake(&["tail", "--source", &url, "--tables", "it.*"]).unwrap();
+    under_load(&source, || {
+        tail.wait_stdout(SOON, |out| out.contains('\n')).unwrap();
+        load_for(500);
+    });
     follow(&source, &replica);
     source.kill().unwrap();
+    // Written before anybody reads there.
+    replica.sql("STOP REPLICA; RESET REPLICA ALL; INSERT INTO it.t (pad) VALUES ('between')").unwrap();
     proxy.retarget(replica.addr());
     proxy.cut();
-    replica.sql("STOP REPLICA; RESET REPLICA ALL").unwrap();
     under_load(&replica, || load_for(1000));
+    replica.sql("INSERT INTO it.t (pad) VALUES ('last')").unwrap();
     up.wait_settled(&replica);
     let health = up.health().to_string();
     assert!(health.contains("server_changed"), "{health}");
@@ -156,6 +164,17 @@ fn failover_by_gtid_to_a_replica() {
     let topic = topic_of(proxy.port());
     // Another server is a new incarnation: what was unsettled comes again and the rule accepts it, nothing is lost.
     assert_complete(&read_local(dir.path(), &topic), &replica);
+
+    // One that keeps nothing on disk and began in the middle goes on where it was, not at the new server's end.
+    tail.wait_stdout(SOON, |out| out.contains("last")).unwrap();
+    tail.signal("INT").unwrap();
+    assert_eq!(tail.wait(SOON).unwrap().code(), Some(0), "{}", tail.stderr());
+    let told: Vec<String> = tail.stdout().lines().map(str::to_owned).collect();
+    let (first, came) = (ids(&told)[0], changes_of_lines(&told));
+    // Of the transaction it began with, the rows may have been inserted before.
+    let wanted = changes_of_server(&replica).into_keys().filter(|(id, _)| *id > first + 2);
+    let lost: Vec<_> = wanted.filter(|change| !came.contains_key(change)).collect();
+    assert!(lost.is_empty(), "{} lost, first {:?}: {}", lost.len(), lost.first(), tail.stderr());
 }
 
 #[test]

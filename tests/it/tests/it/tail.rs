@@ -103,6 +103,31 @@ fn a_broken_pipe_ends_it_quietly() {
     });
 }
 
+/// What cannot be written was not printed: no good end, and nothing of it is behind the place to go on from.
+#[test]
+fn an_output_that_is_full_ends_it_with_the_cause() {
+    let mysql = MySql::start().unwrap();
+    mysql.sql(TABLES).unwrap();
+    mysql.sql("INSERT INTO it.t VALUES (1, 1, 'one')").unwrap();
+    let (url, file) = (mysql.url(), mysql.dir().join("data/binlog.000001"));
+    let file = file.to_str().unwrap();
+    for more in [
+        &["--file", file][..],
+        &["--source", &url, "--from", "earliest", "--until", "now"],
+        &["--file", file, "--limit", "1"],
+    ] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#""$0" tail "$@" > /dev/full"#]).arg(binlake_bin().unwrap()).args(more);
+        let mut process = Process::spawn(shell).unwrap();
+        let code = process.wait(SOON).unwrap().code();
+        let said = process.stderr();
+        assert!(
+            code == Some(6) && said.contains("No space left") && !said.contains("resume"),
+            "{more:?}: {code:?} {said}"
+        );
+    }
+}
+
 #[test]
 fn a_listing_for_a_reader_that_goes_ends_quietly() {
     let mut shell = Command::new("sh");

@@ -164,6 +164,8 @@ impl World {
                 }
             }
             Ended::Failed(failure) if failure.kind == FailureKind::Fenced => self.stats.fenced += 1,
+            // Told to stop while the outcome of records was not known.
+            Ended::Failed(failure) if failure.kind == FailureKind::Transient && process.stopping => {}
             // The only topic left is missing: an operator's case, and he starts it again.
             Ended::Failed(failure) if failure.cause == Cause::NotFound => {}
             Ended::Failed(failure) => self.checker.violation(format!("the instance gave up: {}", failure.message)),

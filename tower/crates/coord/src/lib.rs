@@ -146,7 +146,7 @@ pub enum CoordError {
     /// The change may or may not be stored. Read before deciding, or repeat the same batch: batches are idempotent.
     #[error("the outcome of a coordination write is unknown: {0}")]
     Unknown(String),
-    #[error("{what} has {size} bytes or entries, the limit is {limit}")]
+    #[error("too many {what}: {size}, the limit is {limit}")]
     TooLarge { what: &'static str, size: usize, limit: usize },
     /// Stored bytes cannot be read. Nothing is guessed and nothing is overwritten.
     #[error("{}: {what}; {hint}", path.display())]

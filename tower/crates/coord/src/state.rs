@@ -181,12 +181,16 @@ fn within(what: &'static str, size: usize, limit: usize) -> Result<(), CoordErro
 }
 
 fn check_batch(batch: &[Write]) -> Result<(), CoordError> {
-    within("a batch", batch.len(), MAX_BATCH_ENTRIES)?;
+    within("entries in a batch", batch.len(), MAX_BATCH_ENTRIES)?;
     let mut total = 0;
     for write in batch {
         match write {
             Write::Checkpoint(bytes) => {
-                within("the checkpoint", bytes.len(), MAX_CHECKPOINT_BYTES)?;
+                within(
+                    "bytes of the checkpoint, whose executed GTID set has very many gaps",
+                    bytes.len(),
+                    MAX_CHECKPOINT_BYTES,
+                )?;
                 total += bytes.len();
             }
             Write::Put { name, bytes } => {
@@ -197,11 +201,11 @@ fn check_batch(batch: &[Write]) -> Result<(), CoordError> {
             Write::Incarnation(_) => {}
         }
     }
-    within("a batch", total, MAX_BATCH_BYTES)
+    within("bytes in a batch", total, MAX_BATCH_BYTES)
 }
 
 fn check_name(name: &str) -> Result<(), CoordError> {
-    within("the name of an entry", name.len(), MAX_NAME_BYTES)?;
+    within("bytes in the name of an entry", name.len(), MAX_NAME_BYTES)?;
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(CoordError::Invalid(format!("entry name {name:?} is empty or has control characters")));
     }

@@ -1,14 +1,22 @@
 //! The stored form of a checkpoint: where an instance goes on, and what must be remembered with it.
 //!
-//! JSON with a format number. A checkpoint is always a transaction boundary: every transaction up to it is settled in
+//! JSON with a format number; compressed by zstd where an executed set of many gaps makes it large. A checkpoint is always a transaction boundary: every transaction up to it is settled in
 //! every feed that is not parked. Open XA transactions (prepared, not yet decided) stay listed until their decision is
 //! settled; their rows are read again by the next owner.
 
+use std::io::Read;
+
 use binlog::gtid::GtidSet;
 use binlog::position::{FilePos, Position};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 const FORMAT: u32 = 1;
+/// Larger ones are compressed.
+const PLAIN: usize = 16 << 10;
+/// Of what is unpacked: a set of as many intervals as are read at all takes less.
+const UNPACKED: u64 = 64 << 20;
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// A prepared XA transaction whose COMMIT or ROLLBACK has not been seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,13 +97,13 @@ impl Checkpoint {
             open_xa: self.open_xa.clone(),
             file_begun: self.file_begun,
         };
-        serde_json::to_vec(&stored).unwrap_or_default()
+        pack(&stored)
     }
 
     /// # Errors
     /// Bytes that are not JSON of format 1, or hold a GTID set that cannot be read.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|e| CheckpointError(e.to_string()))?;
+        let stored: Stored = unpack(bytes)?;
         if stored.format != FORMAT {
             return Err(CheckpointError(format!("format {} is newer than this version's {FORMAT}", stored.format)));
         }
@@ -109,6 +117,22 @@ impl Checkpoint {
             file_begun: stored.file_begun,
         })
     }
+}
+
+fn pack(stored: &impl Serialize) -> Vec<u8> {
+    let plain = serde_json::to_vec(stored).unwrap_or_default();
+    let packed = (plain.len() > PLAIN).then(|| zstd::bulk::compress(&plain, 3).ok()).flatten();
+    packed.unwrap_or(plain)
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CheckpointError> {
+    let failed = |e: &dyn std::fmt::Display| CheckpointError(e.to_string());
+    if !bytes.starts_with(ZSTD_MAGIC) {
+        return serde_json::from_slice(bytes).map_err(|e| failed(&e));
+    }
+    let (packed, mut plain) = (zstd::stream::Decoder::new(bytes).map_err(|e| failed(&e))?, Vec::new());
+    packed.take(UNPACKED).read_to_end(&mut plain).map_err(|e| failed(&e))?;
+    serde_json::from_slice(&plain).map_err(|e| failed(&e))
 }
 
 /// Why and where a feed was parked or a table quarantined; stored beside the checkpoint that first passed it.
@@ -152,6 +176,17 @@ impl Stopped {
             open_xa: checkpoint.open_xa,
             file_begun: checkpoint.file_begun,
         }
+    }
+
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        pack(self)
+    }
+
+    /// # Errors
+    /// Bytes that are not what [`Stopped::to_bytes`] gives.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        unpack(bytes)
     }
 
     /// Where a catch-up goes on; None where no position was known when it stopped.
@@ -213,6 +248,20 @@ mod tests {
         assert_eq!(Checkpoint::from_bytes(golden.as_bytes()).unwrap(), sample());
         let before = golden.replace(",\"file_begun\":1700000000", "");
         assert_eq!(Checkpoint::from_bytes(before.as_bytes()).unwrap(), Checkpoint { file_begun: 0, ..sample() });
+    }
+
+    #[test]
+    fn a_set_of_many_gaps_is_compressed() {
+        let mut large = sample();
+        let gaps: String = (0..40_000).map(|n| format!(":{}", 100_001 + 2 * n)).collect();
+        large.position.gtids = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562{gaps}").parse().unwrap();
+        let stopped = Stopped::at(large.clone(), 1, "r");
+        let (bytes, stop) = (large.to_bytes(), stopped.to_bytes());
+        assert!(bytes.len() < 100_000 && stop.len() < 100_000, "{} and {}", bytes.len(), stop.len());
+        assert_eq!((Checkpoint::from_bytes(&bytes), Stopped::from_bytes(&stop)), (Ok(large), Ok(stopped)));
+        assert!(Checkpoint::from_bytes(&bytes[..bytes.len() / 2]).is_err());
+        let bomb = zstd::bulk::compress(&vec![b' '; 65 << 20], 1).unwrap();
+        assert!(Checkpoint::from_bytes(&bomb).is_err());
     }
 
     #[test]

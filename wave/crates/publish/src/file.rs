@@ -82,7 +82,10 @@ impl<W: Write + Send> FilePublisher<W> {
 
 impl<W: Write + Send> Publisher for FilePublisher<W> {
     fn init(&mut self, _epoch: u64) -> Result<(), PublishError> {
-        Ok(())
+        match &self.failed {
+            None => Ok(()),
+            Some(error) => Err(PublishError::Lost(error.to_string())),
+        }
     }
 
     /// Any topic exists, with the partitions that the spec asks for or one.
@@ -213,5 +216,7 @@ mod tests {
             matches!(&reports[0].result, Err(DeliveryError::Backend(text)) if text.contains("No space")),
             "{reports:?}"
         );
+        let again = publisher.init(2);
+        assert!(matches!(&again, Err(PublishError::Lost(text)) if text.contains("No space")), "{again:?}");
     }
 }

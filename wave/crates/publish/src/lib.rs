@@ -99,6 +99,9 @@ pub enum PublishError {
     /// Another epoch owns the transactional id.
     #[error("fenced by a newer owner")]
     Fenced,
+    /// What it wrote last is not known and cannot be written again.
+    #[error("{0}")]
+    Lost(String),
 }
 
 /// How a topic is opened.

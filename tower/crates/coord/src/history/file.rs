@@ -122,7 +122,11 @@ fn append_durably(log: &mut Log, record: &[u8]) -> std::io::Result<()> {
 pub(super) fn encode(entry: &HistoryEntry) -> Result<Vec<u8>, CoordError> {
     let size = entry.table.len() + entry.gtids.len() + entry.payload.len() + 28;
     if size > MAX_ENTRY_BYTES {
-        return Err(CoordError::TooLarge { what: "an entry of the schema history", size, limit: MAX_ENTRY_BYTES });
+        return Err(CoordError::TooLarge {
+            what: "bytes in an entry of the schema history",
+            size,
+            limit: MAX_ENTRY_BYTES,
+        });
     }
     let mut content = Vec::with_capacity(size);
     put_bytes(&mut content, entry.table.as_bytes());

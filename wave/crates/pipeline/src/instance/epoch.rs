@@ -256,10 +256,11 @@ impl Instance {
         if !self.go(Event::EpochLost) {
             return;
         }
-        self.incident(IncidentCode::EpochEnded, "", reason, out);
+        self.incident(IncidentCode::EpochEnded, "", reason.clone(), out);
         self.drop_unsettled(out);
         out.command(Command::Disconnect);
         if self.state == State::Ended {
+            self.failure = Some(Failure::new(FailureKind::Transient, Cause::Unavailable, reason));
             self.tell_end(out);
             return;
         }
@@ -270,6 +271,7 @@ impl Instance {
         out.clear_sends();
         self.end_catch_up(out);
         self.reset_reading();
+        self.boundary.clone_from(&self.frontier.position.file_pos);
         // The next epoch may begin before a change of a definition that was read behind it.
         self.definitions.clear();
         self.schema_unstored = 0;

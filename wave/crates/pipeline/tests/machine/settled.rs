@@ -3,7 +3,7 @@
 
 use binlake_pipeline::feed::Format;
 use binlake_pipeline::format::maxwell_json;
-use binlake_pipeline::io::{Input, Outcome};
+use binlake_pipeline::io::{Batch, Command, Ended, Input, Outcome};
 use kit::events;
 
 use crate::{Owner, batch, machine};
@@ -11,16 +11,24 @@ use crate::{Owner, batch, machine};
 /// BINLOG_CHECKPOINT_EVENT of MariaDB.
 const CHECKPOINT: u8 = 161;
 
-#[test]
-fn events_after_the_last_transaction_count_once_that_is_settled() {
-    let format = Format::MaxwellJson(maxwell_json::Options::default());
-    let mut owner = Owner::take(machine(format, false), None, Vec::new());
-    let checkpoint = |end| events::event(CHECKPOINT, 0, end, b"\x08\0\0\0b.000001");
+fn writer() -> Owner {
+    Owner::take(machine(Format::MaxwellJson(maxwell_json::Options::default()), false), None, Vec::new())
+}
+
+/// A row, and its commit, which ends at 400.
+fn transaction() -> Batch {
     let mut commit = events::xid();
     commit[13..17].copy_from_slice(&400_u32.to_le_bytes());
     let head = [events::rotate("b.000001"), events::format_description(), events::begin(), events::table_map()];
     let rows = [events::write_rows(1, 7, b"pad"), commit];
-    owner.give(Input::Events(batch(head.iter().chain(&rows))));
+    batch(head.iter().chain(&rows))
+}
+
+#[test]
+fn events_after_the_last_transaction_count_once_that_is_settled() {
+    let mut owner = writer();
+    let checkpoint = |end| events::event(CHECKPOINT, 0, end, b"\x08\0\0\0b.000001");
+    owner.give(Input::Events(transaction()));
     assert_eq!(owner.machine.settled().to_string(), ":0", "a record is out");
 
     owner.give(Input::Events(batch([&checkpoint(440)])));
@@ -33,4 +41,28 @@ fn events_after_the_last_transaction_count_once_that_is_settled() {
 
     owner.give(Input::Events(batch([&checkpoint(480), &events::begin()])));
     assert_eq!(owner.machine.settled().to_string(), "b.000001:480", "and not what is open");
+}
+
+#[test]
+fn what_an_epoch_that_ended_had_read_is_not_settled() {
+    let mut owner = writer();
+    owner.give(Input::Events(transaction()));
+    let token = owner.out.sends[0].token;
+    owner.give(Input::Report { token, outcome: Outcome::Unknown("no answer".into()) });
+    assert_eq!(owner.machine.settled().to_string(), ":0");
+}
+
+#[test]
+fn a_stop_with_records_of_unknown_outcome_is_no_good_end() {
+    let mut owner = writer();
+    owner.give(Input::Events(transaction()));
+    let token = owner.out.sends[0].token;
+    owner.give(Input::Stop);
+    owner.give(Input::Report { token, outcome: Outcome::Unknown("no answer".into()) });
+    let end = owner.out.commands.iter().find_map(|c| match c {
+        Command::Finished(end) => Some(end),
+        _ => None,
+    });
+    assert!(matches!(end, Some(Ended::Failed(failure)) if failure.message == "no answer"), "{end:?}");
+    assert_eq!(owner.machine.settled().to_string(), ":0");
 }
