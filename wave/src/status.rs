@@ -97,7 +97,7 @@ impl StopLine {
         let todo = if catching_up {
             "nothing: it is catching up from there and joins the others by itself"
         } else {
-            "mend the topic: it is tried again now and then, catches up from there and joins the others by itself"
+            "mend what the reason names: it is tried again now and then, catches up from there and joins the others by itself"
         };
         StopLine::new(name, stopped, todo.to_string())
     }

@@ -291,17 +291,30 @@ fn several_feeds_from_a_file() {
         data.display(),
         mysql.url()
     );
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, &text).unwrap();
     let mut up = Up::start(&["--config", file.to_str().unwrap()]);
     up.wait_streaming();
     mysql.sql("INSERT INTO it.a VALUES (1, 2, 3); INSERT INTO it.b VALUES (4); UPDATE it.a SET v = 5").unwrap();
     up.wait_settled(&mysql);
+    // A column that one feed wants is gone: it stops, the other goes on, and a mended rule goes on where it stopped.
+    mysql.sql("ALTER TABLE it.a DROP COLUMN w; INSERT INTO it.a VALUES (2, 6)").unwrap();
+    let stopped = |h: &Value| h["parked"][0]["reason"].as_str().is_some_and(|r| r.contains("`w`: table it.a has no"));
+    up.wait_health(stopped);
+    up.wait_settled(&mysql);
+    up.stop();
+    assert_eq!(read_local(&data, "all").len(), 4);
+    std::fs::write(&file, text.replace("it.a:id,w", "it.a:id")).unwrap();
+    let mut up = Up::start(&["--config", file.to_str().unwrap()]);
+    up.wait_streaming();
+    up.wait_health(|h| h["parked"] == serde_json::json!([]) && h["state"] == "streaming");
+    up.wait_settled(&mysql);
     up.stop();
     let narrow = read_local(&data, "narrow");
-    assert_eq!(narrow.len(), 1, "{narrow:?}");
+    assert_eq!(narrow.len(), 2, "{narrow:?}");
     assert!(narrow[0].contains(r#""data":{"id":1,"w":3}"#), "{narrow:?}");
+    assert!(narrow[1].contains(r#""data":{"id":2}"#), "{narrow:?}");
     let all = read_local(&data, "all");
-    assert_eq!(all.len(), 3, "{all:?}");
+    assert_eq!(all.len(), 4, "{all:?}");
     let partitions =
         std::fs::read_dir(data.join("topics/all")).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir());
     assert_eq!(partitions.count(), 3);

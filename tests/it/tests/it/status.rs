@@ -346,7 +346,7 @@ fn a_parked_feed_says_why_and_comes_back_when_its_topic_is_mended() {
     let stopped = &health["sources"][0]["parked"][0];
     assert_eq!((code, &stopped["name"]), (503, &Value::from("small")), "{health:#}");
     let problem = health["problems"][0].as_str().unwrap();
-    for part in ["shop: parked feed small", "max.message.bytes", "mend the topic", "by itself"] {
+    for part in ["shop: parked feed small", "max.message.bytes", "mend what the reason names", "by itself"] {
         assert!(problem.contains(part), "no {part:?} in {problem}");
     }
     assert_eq!(up.get("/readyz").0, 200);

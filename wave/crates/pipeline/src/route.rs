@@ -45,14 +45,19 @@ impl Route {
     /// Compiles the routing of `table` for the feeds that are `live`.
     ///
     /// # Errors
-    /// A rule names a column that the table does not have.
-    pub fn new(table: Table, map: &[u8], feeds: &[FeedSpec], live: impl Fn(usize) -> bool) -> Result<Route, RuleError> {
+    /// The rule of this feed names a column that the table does not have.
+    pub fn new(
+        table: Table,
+        map: &[u8],
+        feeds: &[FeedSpec],
+        live: impl Fn(usize) -> bool,
+    ) -> Result<Route, (usize, RuleError)> {
         let mut groups: Vec<Group> = Vec::new();
         for (index, feed) in feeds.iter().enumerate() {
             if !live(index) || !feed.rule.tables.matches(&table.database, &table.name) {
                 continue;
             }
-            let columns = feed.rule.columns.select(&table)?;
+            let columns = feed.rule.columns.select(&table).map_err(|e| (index, e))?;
             let member = Member {
                 feed: index,
                 events: feed.rule.events,

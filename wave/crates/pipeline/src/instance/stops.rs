@@ -3,6 +3,7 @@
 //! A stop is written beside the first checkpoint that passes it; a write that failed gives it back to the next one.
 
 use super::*;
+use crate::rule::RuleError;
 use crate::table_name;
 
 /// Entries that one write may delete; a batch of the coordination is bounded.
@@ -32,6 +33,26 @@ impl Instance {
         parked.parked = Some(stopped);
         parked.comeback.parked(now, &self.config.limits);
         self.dirty = true;
+    }
+
+    /// A feed wants columns that the table does not have. What it is to have instead only an operator can say: it is
+    /// parked, or the instance ends where there is nobody else to protect.
+    pub(crate) fn rule_fails(&mut self, feed: usize, error: &RuleError, now: Now, out: &mut Output) {
+        let name = &self.config.feeds[feed].name;
+        let reason = format!(
+            "columns wanted for {name}: {error}; name others (`columns` of the feed, or --columns) and start again: it goes \
+             on from here"
+        );
+        if self.may_park(feed) {
+            self.feeds[feed].refused = Some(reason.clone());
+            self.park(feed, &reason, now, out);
+            self.end_epoch(reason, now, out);
+            return;
+        }
+        // What comes before is settled first: another attempt would only write it again.
+        self.incident(IncidentCode::SourceFailed, "", reason.clone(), out);
+        self.failure = Some(Failure::new(FailureKind::Permanent, Cause::Data, reason));
+        self.stop(now, out);
     }
 
     pub(super) fn stopped_here(&self, reason: &str) -> Stopped {

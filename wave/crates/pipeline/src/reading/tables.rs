@@ -65,7 +65,10 @@ impl Instance {
             Ok(_) => {
                 self.tables.insert(map.table_id, TableState::Unwanted(body.to_vec()));
             }
-            Err(e) => return self.halt_permanent(format!("rule: {e}"), now, out),
+            Err((feed, error)) => {
+                self.rule_fails(feed, &error, now, out);
+                return Flow::Halt;
+            }
         }
         Flow::Next
     }

@@ -1,6 +1,7 @@
-//! The machine by hand: one feed of every table, and the log that it is given.
+//! The machine by hand: feeds of every table, and the log that it is given.
 #![allow(clippy::unwrap_used, reason = "a failed test")]
 
+mod columns;
 mod history;
 mod quarantine;
 mod settled;
@@ -16,17 +17,25 @@ use binlake_pipeline::rule::{Columns, EventKinds, Rule, TablePatterns};
 use binlake_pipeline::spill::MemorySpills;
 use binlog::position::Position;
 
-/// `definitions`: whether it may ask for those that the log does not tell.
-fn machine(format: Format, definitions: bool) -> Instance {
+/// Of every table, with all columns or these.
+fn feed(name: &str, format: Format, columns: &[&str]) -> FeedSpec {
     let rule = Rule {
         tables: TablePatterns::parse("*.*").unwrap(),
         events: EventKinds::default(),
-        columns: Columns::new::<&str>(&[]).unwrap(),
+        columns: Columns::new(columns).unwrap(),
     };
-    let feed = FeedSpec { name: "f".into(), rule, format, order: Order::Source, max_record_bytes: 900_000 };
+    FeedSpec { name: name.into(), rule, format, order: Order::Source, max_record_bytes: 900_000 }
+}
+
+/// `definitions`: whether it may ask for those that the log does not tell.
+fn machine(format: Format, definitions: bool) -> Instance {
+    machine_of(vec![feed("f", format, &[])], definitions)
+}
+
+fn machine_of(feeds: Vec<FeedSpec>, definitions: bool) -> Instance {
     let config = InstanceConfig {
         source: "s".into(),
-        feeds: vec![feed],
+        feeds,
         limits: Limits::default(),
         headers: false,
         until: None,
@@ -57,12 +66,13 @@ struct Owner {
 impl Owner {
     fn take(machine: Instance, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {
         let now = Now { monotonic: Duration::from_secs(1), unix_us: 1 };
+        let feeds = machine.config().feeds.len();
         let mut owner = Owner { machine, out: Output::default(), now };
         let fresh = checkpoint.is_none();
         let owned = Ownership { epoch: 1, incarnation: 1, checkpoint, parked: Vec::new(), quarantined };
         owner.give(Input::Start);
         owner.give(Input::Taken(Box::new(owned)));
-        owner.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }]));
+        owner.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }; feeds]));
         if fresh {
             owner.give(Input::StartResolved(Box::new(Start { position: Position::default(), skip: None })));
             owner.give(Input::CheckpointWritten);

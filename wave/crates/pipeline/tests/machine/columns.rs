@@ -1,0 +1,63 @@
+//! A feed that wants a column which a table does not have (any more) stops by itself, not its source.
+
+use binlake_pipeline::feed::Format;
+use binlake_pipeline::format::maxwell_json;
+use binlake_pipeline::io::{Cause, Command, Ended, Input, Outcome};
+use kit::events;
+
+use crate::{Owner, batch, feed, machine_of};
+
+fn maxwell() -> Format {
+    Format::MaxwellJson(maxwell_json::Options::default())
+}
+
+/// A transaction of another table, then one of `it.t (id, pad)`.
+fn log() -> Vec<Vec<u8>> {
+    let other = |event| events::of_table(8, event);
+    let mut map = other(events::table_map());
+    let at = map.windows(2).position(|w| w == b"it").unwrap();
+    map[at + 4] = b'u';
+    let first = [events::begin(), map, other(events::write_rows(1, 6, b"pad")), events::xid()];
+    let second = [events::begin(), events::table_map(), events::write_rows(1, 7, b"pad"), events::xid()];
+    [events::rotate("b.000001"), events::format_description()].into_iter().chain(first).chain(second).collect()
+}
+
+#[test]
+fn others_go_on() {
+    let feeds = vec![feed("narrow", maxwell(), &["it.t:id,total"]), feed("all", maxwell(), &[])];
+    let mut owner = Owner::take(machine_of(feeds, false), None, Vec::new());
+    owner.give(Input::Events(batch(&log())));
+    let parked: Vec<(&str, &str)> = owner.machine.parked().map(|(name, s)| (name, s.reason.as_str())).collect();
+    assert_eq!(parked.len(), 1, "{:?}", owner.out.commands);
+    let (name, reason) = parked[0];
+    assert_eq!(name, "narrow");
+    for part in ["narrow", "`total`", "it.t", "--columns", "start again"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    assert!(!owner.out.commands.iter().any(|c| matches!(c, Command::Finished(_))), "{:?}", owner.out.commands);
+}
+
+#[test]
+fn the_only_one_ends_the_source_behind_what_it_could_publish() {
+    let mut owner = Owner::take(machine_of(vec![feed("narrow", maxwell(), &["it.t:total"])], false), None, Vec::new());
+    owner.give(Input::Events(batch(&log())));
+    let finished = |owner: &Owner| {
+        owner.out.commands.iter().find_map(|c| match c {
+            Command::Finished(ended) => Some(ended.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!((owner.out.sends.len(), finished(&owner)), (1, None));
+    owner.give(Input::CheckpointWritten);
+    let token = owner.out.sends[0].token;
+    owner.give(Input::Report { token, outcome: Outcome::Settled });
+    let written = owner.out.commands.iter().rev().find_map(|c| match c {
+        Command::WriteCheckpoint { checkpoint, .. } => Some(checkpoint.seq),
+        _ => None,
+    });
+    assert_eq!((written, finished(&owner)), (Some(1), None), "{:?}", owner.out.commands);
+    owner.give(Input::CheckpointWritten);
+    let Some(Ended::Failed(failure)) = finished(&owner) else { panic!("{:?}", owner.out.commands) };
+    assert_eq!(failure.cause, Cause::Data);
+    assert!(failure.message.contains("`total`"), "{failure:?}");
+}
