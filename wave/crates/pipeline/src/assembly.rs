@@ -63,7 +63,6 @@ pub struct OpenTransaction {
     pub start: FilePos,
     /// BEGIN, XA START or a MariaDB group start was seen: the next statement does not end it.
     pub begun: bool,
-    pub xa: Option<String>,
     /// Of an ALTER in two phases, which takes effect with the second.
     pub alter: Option<AlterPhase>,
     pub items: Vec<Item>,

@@ -42,8 +42,8 @@ impl OpenXa {
     }
 }
 
-/// A durable position of an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A durable position of an instance. In memory also how far everything is settled now, see [`crate::progress`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub position: Position,
     /// Ordinal of the last settled transaction in this incarnation.

@@ -33,7 +33,7 @@ use crate::io::{
 };
 use crate::ledger::{Ledger, Token};
 use crate::lifecycle::{self, Event, State};
-use crate::progress::{End, Frontier};
+use crate::progress::End;
 use crate::publishing::{Pending, Publishing};
 use crate::reading::LogFile;
 use crate::route::Route;
@@ -142,7 +142,7 @@ pub struct Instance {
     /// Of the last call.
     pub(crate) now: Duration,
     pub(crate) ledger: Ledger<End>,
-    pub(crate) frontier: Frontier,
+    pub(crate) frontier: Checkpoint,
     pub(crate) has_checkpoint: bool,
     pub(crate) dirty: bool,
     /// Start or incarnation are new: nothing is read before they are stored.
@@ -244,7 +244,7 @@ impl Instance {
             feeds,
             seq: 0,
             finishing: false,
-            frontier: Frontier::default(),
+            frontier: Checkpoint::default(),
             has_checkpoint: false,
             dirty: false,
             unwritten: false,

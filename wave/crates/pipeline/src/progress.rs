@@ -1,7 +1,7 @@
 //! How far everything is settled, and what the next checkpoint says.
 
 use binlog::gtid::GtidSet;
-use binlog::position::{FilePos, Position};
+use binlog::position::FilePos;
 
 use crate::assembly::Gtid;
 use crate::checkpoint::{Checkpoint, OpenXa};
@@ -30,18 +30,8 @@ pub enum XaChange {
     Decided(String),
 }
 
-/// The longest settled prefix of the log.
-#[derive(Clone, Debug, Default)]
-pub struct Frontier {
-    pub position: Position,
-    pub seq: u64,
-    pub server_uuid: String,
-    pub commit_us: u64,
-    pub open_xa: Vec<OpenXa>,
-    pub file_begun: u32,
-}
-
-impl Frontier {
+/// The frontier: the longest settled prefix of the log, which the next checkpoint stores.
+impl Checkpoint {
     /// Moves over one settled transaction.
     pub fn apply(&mut self, end: End) {
         if end.file_pos > self.position.file_pos {
@@ -102,31 +92,6 @@ impl Frontier {
             };
             x.xid == prepare.xid && same_place
         })
-    }
-
-    #[must_use]
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            position: self.position.clone(),
-            seq: self.seq,
-            server_uuid: self.server_uuid.clone(),
-            commit_us: self.commit_us,
-            open_xa: self.open_xa.clone(),
-            file_begun: self.file_begun,
-        }
-    }
-}
-
-impl From<Checkpoint> for Frontier {
-    fn from(c: Checkpoint) -> Self {
-        Frontier {
-            position: c.position,
-            seq: c.seq,
-            server_uuid: c.server_uuid,
-            commit_us: c.commit_us,
-            open_xa: c.open_xa,
-            file_begun: c.file_begun,
-        }
     }
 }
 

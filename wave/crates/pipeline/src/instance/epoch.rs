@@ -20,7 +20,7 @@ impl Instance {
         self.totals.epochs += 1;
         self.has_checkpoint = ownership.checkpoint.is_some();
         self.stored.clone_from(&ownership.checkpoint);
-        self.frontier = ownership.checkpoint.map_or_else(Frontier::default, Frontier::from);
+        self.frontier = ownership.checkpoint.unwrap_or_default();
         self.seq = self.frontier.seq;
         if self.frontier.server_uuid.is_empty() && !self.frontier.position.gtids.is_empty() {
             // Stored before the first connection: it may be another server's file by now, and the set tells the place.

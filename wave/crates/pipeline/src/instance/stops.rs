@@ -17,7 +17,7 @@ impl Instance {
 
     pub(super) fn park(&mut self, feed: usize, reason: &str, now: Now, out: &mut Output) {
         let name = self.config.feeds[feed].name.clone();
-        let here = self.frontier.checkpoint();
+        let here = self.frontier.clone();
         // One that has just joined may have more than this epoch has settled yet.
         let stopped = match self.feeds[feed].comeback.joining.take() {
             Some(entry) if entry.covers(&here) => Stopped { reason: reason.to_string(), ..entry },
@@ -56,7 +56,7 @@ impl Instance {
     }
 
     pub(super) fn stopped_here(&self, reason: &str) -> Stopped {
-        Stopped::at(self.frontier.checkpoint(), self.incarnation, reason)
+        Stopped::at(self.frontier.clone(), self.incarnation, reason)
     }
 
     /// A feed that settles nothing while others do holds back the common checkpoint: it is parked.
@@ -102,7 +102,7 @@ impl Instance {
         let release: Vec<String> = self.released().map(|(name, _)| name.clone()).take(RELEASED_PER_WRITE).collect();
         let writing = Writing {
             release,
-            checkpoint: self.frontier.checkpoint(),
+            checkpoint: self.frontier.clone(),
             park: of(|f| f.parked.is_some() && f.comeback.unsaved),
             unpark: of(|f| f.comeback.joining.is_some()),
             quarantine: std::mem::take(&mut self.to_quarantine),

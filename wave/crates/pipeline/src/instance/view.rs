@@ -38,7 +38,7 @@ impl Instance {
 
     /// Where the next checkpoint lets reading begin.
     #[must_use]
-    pub fn frontier(&self) -> &Frontier {
+    pub fn frontier(&self) -> &Checkpoint {
         &self.frontier
     }
 
