@@ -231,7 +231,7 @@ impl EventSource for Files {
     fn receive(&mut self, _wait: Duration) -> Option<SourceEvent> {
         if !self.connected {
             self.connected = true;
-            return Some(SourceEvent::Connected(Server { uuid: String::new(), version: "files".into() }));
+            return Some(SourceEvent::Connected(Server { version: "files".into(), ..Server::default() }));
         }
         Some(match self.next_batch() {
             Ok(Some(batch)) => SourceEvent::Batch(batch),

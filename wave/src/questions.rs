@@ -10,14 +10,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use binlog::event::{AlterPhase, Event, QueryKind, StreamState, Verb, classify_query};
+use binlog::event::{AlterPhase, Event, Query, QueryKind, StreamState, Verb, classify_query};
 use binlog::mariadb;
 use binlog::position::{FilePos, Position};
-use binlog::query::Renaming;
+use binlog::query::{NameCase, Renaming};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{SchemaHistory, SourceId};
 use mysql_wire::Flavor;
-use pipeline::io::{Cause, Failure, FailureKind, Skip, Start};
+use pipeline::io::{Cause, Failure, FailureKind, Server, Skip, Start};
 
 use crate::definitions::{Definitions, Key};
 use crate::position::From;
@@ -35,6 +35,8 @@ pub struct ServerQuestions {
 struct Known {
     definitions: Definitions,
     scanned: Option<Scanned>,
+    /// Of the server. All names here are in its form.
+    names: NameCase,
 }
 
 /// Statements of a stretch of the log.
@@ -73,7 +75,11 @@ impl ServerQuestions {
         history: Box<dyn SchemaHistory>,
     ) -> Result<Self, coord::CoordError> {
         let definitions = Definitions::load(id, history)?;
-        Ok(ServerQuestions { source, from, known: Mutex::new(Known { definitions, scanned: None }) })
+        Ok(ServerQuestions {
+            source,
+            from,
+            known: Mutex::new(Known { definitions, scanned: None, names: NameCase::default() }),
+        })
     }
 
     /// What `key` looked like at `at`, by what the server says now. The name may have become another since.
@@ -113,7 +119,7 @@ impl ServerQuestions {
         };
         let mut found = Vec::new();
         if start < *to {
-            found = scan_statements(&self.source, &start, to)?;
+            found = scan_statements(&self.source, &start, to, known.names)?;
         }
         let scanned =
             known.scanned.get_or_insert_with(|| Scanned { from: from.clone(), to: from.clone(), changes: Vec::new() });
@@ -179,16 +185,17 @@ impl SourceQuestions for ServerQuestions {
         resolve(&self.source, &self.from)
     }
 
-    fn connected(&self, server: &str) {
+    fn connected(&self, server: &Server) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.definitions.connected(server) {
+        known.names = server.names;
+        if known.definitions.connected(&server.uuid) {
             known.scanned = None;
         }
     }
 
     fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, Failure> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (database.to_string(), table.to_string());
+        let key = known.names.key(database, table);
         if !again {
             if let Some(definition) = known.definitions.at(&key, at) {
                 return Ok(definition.clone());
@@ -281,7 +288,7 @@ fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefin
     }
 }
 
-fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, Failure> {
+fn scan_statements(source: &Source, from: &FilePos, to: &FilePos, names: NameCase) -> Result<Vec<Change>, Failure> {
     let mut stream = StreamState::default();
     let mut at = from.clone();
     let mut changes = Vec::new();
@@ -308,11 +315,11 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
             }
             Event::MariaGtid(gtid) => alter = gtid.alter,
             _ if alter.is_some_and(|phase: AlterPhase| !phase.is_done()) => {}
-            Event::Query(q) => changes.extend(change(q.sql, q.schema, &at)),
+            Event::Query(q) => changes.extend(change(&q, names, &at)),
             Event::CompressedQuery(q) => {
                 let mut sql = Vec::new();
                 match mariadb::uncompress(q.sql, MAX_STATEMENT, &mut sql) {
-                    Ok(()) => changes.extend(change(&sql, q.schema, &at)),
+                    Ok(()) => changes.extend(change(&Query { sql: &sql, ..q }, names, &at)),
                     Err(_) => changes.push(Change::unknown(&at)),
                 }
             }
@@ -326,13 +333,14 @@ fn scan_statements(source: &Source, from: &FilePos, to: &FilePos) -> Result<Vec<
 /// Longest statement that is uncompressed; a longer one may concern any table.
 const MAX_STATEMENT: usize = 64 << 20;
 
-/// What the statement `sql` in the log at `at` does to tables, if it does something to their definitions.
-fn change(sql: &[u8], database: &[u8], at: &FilePos) -> Option<Change> {
-    let QueryKind::Ddl(ddl) = classify_query(sql) else { return None };
-    let database = String::from_utf8_lossy(database);
+/// What the statement in the log at `at` does to tables, if it does something to their definitions.
+fn change(query: &Query<'_>, names: NameCase, at: &FilePos) -> Option<Change> {
+    let text = query.text();
+    let QueryKind::Ddl(ddl) = classify_query(text.as_bytes()) else { return None };
+    let database = String::from_utf8_lossy(query.schema);
     (ddl.verb.redefines_tables() && !ddl.temporary).then(|| Change {
-        tables: ddl.tables_in(&database),
-        renames: ddl.renames_in(&database),
+        tables: ddl.tables_in(&database, names),
+        renames: ddl.renames_in(&database, names),
         dropped: ddl.verb == Verb::DropTable,
         ..Change::unknown(at)
     })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binlog::gtid::GtidSet;
+use binlog::query::NameCase;
 use mysql_wire::{ErrorKind, Flavor, ReplicaRequest, ServerInfo, StartPosition};
 use pipeline::io::{Batch, Cause, Failure, FailureKind, Server, Start};
 use watch::blocking::BlockingError;
@@ -76,7 +77,7 @@ pub fn replica_request(
     ReplicaRequest { server_id: identity.server_id, uuid: identity.uuid.clone(), heartbeat, from, stop_at_end: false }
 }
 
-/// The identity of a server: its uuid, on MariaDB (which has none) its server id.
+/// What is to know of a server. Its identity is its uuid, on MariaDB (which has none) its server id.
 #[must_use]
 pub fn server_of(info: &ServerInfo) -> Server {
     let uuid = info
@@ -84,7 +85,11 @@ pub fn server_of(info: &ServerInfo) -> Server {
         .map(str::to_string)
         .or_else(|| info.server_id().map(|id| format!("server-id-{id}")))
         .unwrap_or_default();
-    Server { uuid, version: info.version.clone() }
+    let names = match info.variable("lower_case_table_names") {
+        None | Some("0") => NameCase::Sensitive,
+        Some(_) => NameCase::Insensitive,
+    };
+    Server { uuid, version: info.version.clone(), names }
 }
 
 /// How the machine has to take a broken connection.

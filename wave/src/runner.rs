@@ -65,8 +65,8 @@ pub trait SourceQuestions: Send + Sync {
     /// # Errors
     /// The source is away, or has no such position.
     fn resolve_start(&self) -> Result<Start, Failure>;
-    /// The log of this server, by its uuid or what stands for it, is read from now on.
-    fn connected(&self, _server: &str) {}
+    /// The log of this server is read from now on.
+    fn connected(&self, _server: &Server) {}
     /// The definition of a table that is valid at a position, durable in the schema history. `again`: what was given
     /// before does not fit the log.
     ///
@@ -330,7 +330,7 @@ impl Loop {
         if let Some(event) = self.source.receive(wait) {
             let input = match event {
                 SourceEvent::Connected(server) => {
-                    self.questions.connected(&server.uuid);
+                    self.questions.connected(&server);
                     Input::Connected(server)
                 }
                 SourceEvent::Batch(batch) => Input::Events(batch),

@@ -335,6 +335,76 @@ fn a_server_that_fails_for_a_while_is_asked_again() {
     assert_eq!(rows_of(&read_local(dir.path(), &topic_of(mariadb.port())), "t"), [json!({"id": 1})]);
 }
 
+/// Statements name tables in another case than the table maps, and in another character set.
+#[test]
+fn names_in_statements_are_those_of_the_rows() {
+    let mysql = MySql::with("5.7.29", &["--lower-case-table-names=1"]).unwrap();
+    mysql.sql("CREATE DATABASE it").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let args = args(&mysql, &dir);
+    let mut up = start(&args);
+    let bytes = |charset: &str, sql: &str, name: &[u8]| {
+        let mut text = format!("SET NAMES {charset}; USE it; ").into_bytes();
+        let (before, after) = sql.split_once('#').unwrap();
+        text.extend([before.as_bytes(), name, after.as_bytes()].concat());
+        let file = dir.path().join("statement.sql");
+        std::fs::write(&file, text).unwrap();
+        mysql.sql_file(&file).unwrap();
+    };
+    let sql = |sql: &str| mysql.sql(&format!("SET NAMES utf8mb4; USE it; {sql}")).unwrap();
+    let swapped = "CHANGE a b VARCHAR(9), CHANGE b a VARCHAR(9)";
+    let made = |names: [&str; 3]| {
+        for name in names {
+            sql(&format!(
+                "CREATE TABLE {name} (id INT, a VARCHAR(9), b VARCHAR(9)); INSERT INTO {name} VALUES (1, 'a1', 'b1')"
+            ));
+        }
+    };
+    let both = |[t, latin, cyrillic]: [&str; 3]| {
+        sql(&format!("ALTER TABLE IT.{} {swapped}", t.to_uppercase()));
+        bytes("latin1", &format!("ALTER TABLE # {swapped}"), &latin.chars().map(|c| c as u8).collect::<Vec<_>>());
+        let cp1251 = |c: char| if c < '\u{80}' { c as u8 } else { (c as u32 - 0x350) as u8 };
+        bytes("cp1251", &format!("ALTER TABLE # {swapped}"), &cyrillic.chars().map(cp1251).collect::<Vec<_>>());
+        for name in [t, latin, cyrillic] {
+            sql(&format!("INSERT INTO {name} VALUES (2, 'b2', 'a2')"));
+        }
+    };
+    let live = ["t", "té", "ток"];
+    made(live);
+    sql("CREATE TABLE shadow (id INT, x INT); INSERT INTO shadow VALUES (3, 3)");
+    up.wait_settled(&mysql);
+    both(live);
+    up.wait_settled(&mysql);
+    sql("RENAME TABLE It.T TO T_OLD, Shadow TO T; DROP TABLE t_old; INSERT INTO t VALUES (4, 4)");
+    up.wait_settled(&mysql);
+    assert_no_quarantine(&up);
+    up.stop();
+    // While nobody reads: what cannot be known is found out, and a new name is followed.
+    let unseen = ["u", "ué", "кот"];
+    made(unseen);
+    both(unseen);
+    sql(
+        "CREATE TABLE v (id INT, x INT); INSERT INTO v VALUES (1, 1); RENAME TABLE V TO W; INSERT INTO w VALUES (2, 2)",
+    );
+    up = start(&args);
+    up.wait_settled(&mysql);
+    let health = up.health();
+    let mut stopped: Vec<&str> =
+        health["quarantined"].as_array().unwrap().iter().flat_map(|t| t["name"].as_str()).collect();
+    stopped.sort_unstable();
+    assert_eq!(stopped, ["it.u", "it.ué", "it.кот"], "{health:#}");
+    up.stop();
+    let messages = read_local(dir.path(), &topic_of(mysql.port()));
+    let swap = [json!({"id": 1, "a": "a1", "b": "b1"}), json!({"id": 2, "b": "b2", "a": "a2"})];
+    assert_eq!(rows_of(&messages, "t"), [&swap[..], &[json!({"id": 4, "x": 4})]].concat());
+    assert_eq!([rows_of(&messages, "té"), rows_of(&messages, "ток")], [swap.clone(), swap]);
+    assert_eq!(rows_of(&messages, "u"), Vec::<Value>::new());
+    assert_eq!(
+        [rows_of(&messages, "v"), rows_of(&messages, "w")].concat(),
+        [json!({"id": 1, "x": 1}), json!({"id": 2, "x": 2})]
+    );
+}
+
 /// An ALTER that the server logs when it begins and again when it is done, with rows of the table between the two, and one
 /// that fails: the definition changes with the second event, and not at all.
 fn altered_in_two_phases(metadata: &str, running: bool) {

@@ -158,8 +158,11 @@ impl World {
         }
         match self.servers[self.active].dump(&self.history, start) {
             Ok(dump) => {
-                let server =
-                    pipeline::io::Server { uuid: self.servers[self.active].uuid.clone(), version: "8.0.43".into() };
+                let server = pipeline::io::Server {
+                    uuid: self.servers[self.active].uuid.clone(),
+                    version: "8.0.43".into(),
+                    ..Default::default()
+                };
                 self.processes[p].connection = Some(Connection { id: connection, server: self.active, dump });
                 self.input(p, Input::Connected(server));
                 self.schedule(100, Event::Deliver(id, connection));

@@ -40,7 +40,8 @@ pub enum XaStatement<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ddl {
     pub verb: Verb,
-    /// Tables named, old and new names of a renaming both. Best effort.
+    /// Tables named, old and new names of a renaming both. Best effort; empty if one of them cannot be read, since it may be
+    /// any.
     pub tables: Vec<TableName>,
     /// Of CREATE, ALTER and DROP DATABASE.
     pub database: Option<String>,
@@ -49,21 +50,50 @@ pub struct Ddl {
 }
 
 impl Ddl {
-    /// The tables named, each with its database: `default` where the statement names none.
+    /// The tables named as `case` compares them, each with its database: `default` where the statement names none.
     #[must_use]
-    pub fn tables_in(&self, default: &str) -> Vec<(String, String)> {
-        let database = |t: &TableName| t.database.clone().unwrap_or_else(|| default.to_string());
-        self.tables.iter().map(|t| (database(t), t.table.clone())).collect()
+    pub fn tables_in(&self, default: &str, case: NameCase) -> Vec<(String, String)> {
+        let full = |t: &TableName| case.key(t.database.as_deref().unwrap_or(default), &t.table);
+        self.tables.iter().map(full).collect()
     }
 
     /// Old and new names of RENAME TABLE in the order they take effect; None for other statements, or if a name is
     /// missing.
     #[must_use]
-    pub fn renames_in(&self, default: &str) -> Option<Vec<Renaming>> {
-        let tables = self.tables_in(default);
+    pub fn renames_in(&self, default: &str, case: NameCase) -> Option<Vec<Renaming>> {
+        let tables = self.tables_in(default, case);
         let (pairs, rest) = tables.as_chunks::<2>();
         let whole = self.verb == Verb::RenameTable && rest.is_empty() && !pairs.is_empty();
         whole.then(|| pairs.iter().cloned().map(|[old, new]| (old, new)).collect())
+    }
+}
+
+/// Whether a server tells upper from lower case in the names of databases and tables: `lower_case_table_names` is 0.
+///
+/// If it does not, its table maps have names in lower case, and its statements as somebody typed them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameCase {
+    #[default]
+    Sensitive,
+    Insensitive,
+}
+
+impl NameCase {
+    /// A name in the form in which it equals all that the server takes for the same, and at times one more: the servers'
+    /// tables of letters are those of Unicode 3, and leave later ones as they are. So both sides have to be brought into it.
+    #[must_use]
+    pub fn fold(self, name: &str) -> String {
+        match self {
+            Self::Sensitive => name.to_string(),
+            // By letter: the servers know no other sigma for the end of a word, and make a plain `i` of `İ`.
+            Self::Insensitive => name.chars().filter_map(|c| c.to_lowercase().next()).collect(),
+        }
+    }
+
+    /// [`NameCase::fold`] of a table's database and name.
+    #[must_use]
+    pub fn key(self, database: &str, table: &str) -> (String, String) {
+        (self.fold(database), self.fold(table))
     }
 }
 
@@ -110,7 +140,7 @@ pub struct TableName {
     pub table: String,
 }
 
-/// Classifies the text of a QUERY event.
+/// Classifies the text of a QUERY event, which has to be UTF-8: [`crate::event::Query::text`].
 #[must_use]
 pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
     let mut lexer = Lexer::new(sql);
@@ -140,10 +170,10 @@ pub fn classify_query(sql: &[u8]) -> QueryKind<'_> {
         b"SAVEPOINT" => QueryKind::Savepoint,
         b"XA" => xa(lexer).map_or(QueryKind::Other, QueryKind::Xa),
         b"CREATE" | b"ALTER" | b"DROP" | b"RENAME" if of_the_server(lexer.clone()) => QueryKind::Other,
-        b"CREATE" => QueryKind::Ddl(create(lexer)),
-        b"ALTER" => QueryKind::Ddl(alter(lexer)),
-        b"DROP" => QueryKind::Ddl(drop_object(lexer)),
-        b"RENAME" => QueryKind::Ddl(rename(lexer)),
+        b"CREATE" => QueryKind::Ddl(create(lexer).if_readable()),
+        b"ALTER" => QueryKind::Ddl(alter(lexer).if_readable()),
+        b"DROP" => QueryKind::Ddl(drop_object(lexer).if_readable()),
+        b"RENAME" => QueryKind::Ddl(rename(lexer).if_readable()),
         b"TRUNCATE" => {
             let _ = lexer.word("TABLE");
             QueryKind::Ddl(Ddl::tables(Verb::TruncateTable, lexer.name().into_iter().collect()))
@@ -183,6 +213,15 @@ pub fn written_table(sql: &[u8]) -> Option<TableName> {
 impl Ddl {
     fn tables(verb: Verb, tables: Vec<TableName>) -> Self {
         Self { verb, tables, database: None, temporary: false }
+    }
+
+    /// Names no table where a name has characters that could not be read.
+    fn if_readable(mut self) -> Self {
+        let readable = |name: &str| !name.contains(char::REPLACEMENT_CHARACTER);
+        if !self.tables.iter().all(|t| readable(&t.table) && t.database.as_deref().is_none_or(readable)) {
+            self.tables.clear();
+        }
+        self
     }
 
     fn database(verb: Verb, database: Option<TableName>) -> Self {

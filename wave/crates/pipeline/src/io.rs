@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use binlog::gtid::MariaDbGtidPos;
 use binlog::position::{FilePos, Position};
-use binlog::query::Renaming;
+use binlog::query::{NameCase, Renaming};
 use binlog::schema::TableDefinition;
 
 use crate::checkpoint::{Checkpoint, Stopped};
@@ -85,6 +85,7 @@ pub struct OpenTopic {
 pub struct Server {
     pub uuid: String,
     pub version: String,
+    pub names: NameCase,
 }
 
 /// Why something outside failed.

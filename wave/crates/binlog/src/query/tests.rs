@@ -107,6 +107,31 @@ fn accounts_are_no_ddl() {
     assert_eq!(ddl("ALTER TABLE t ADD user INT"), (Verb::AlterTable, "t".to_owned()));
 }
 
+#[test]
+fn a_name_that_cannot_be_read_may_be_any() {
+    for sql in ["ALTER TABLE t\u{fffd} ADD c INT", "DROP TABLE a, b\u{fffd}", "RENAME TABLE a TO `\u{fffd}`.b, c TO d"]
+    {
+        let QueryKind::Ddl(found) = classify_query(sql.as_bytes()) else { panic!("{sql}") };
+        assert_eq!(found.tables_in("d", NameCase::Sensitive), [], "{sql}");
+        assert_eq!(found.renames_in("d", NameCase::Sensitive), None, "{sql}");
+    }
+    assert_eq!(ddl("ALTER TABLE t ADD c INT COMMENT '\u{fffd}'").1, "t");
+}
+
+#[test]
+fn names_as_the_server_compares_them() {
+    let QueryKind::Ddl(found) = classify_query("RENAME TABLE ÉTÉ TO X.ΣΑΣ".as_bytes()) else { panic!() };
+    let key = |database: &str, table: &str| (database.to_owned(), table.to_owned());
+    assert_eq!(found.tables_in("D", NameCase::Sensitive), [key("D", "ÉTÉ"), key("X", "ΣΑΣ")]);
+    assert_eq!(found.renames_in("D", NameCase::Insensitive), Some(vec![(key("d", "été"), key("x", "σασ"))]));
+    // As LOWER() of MySQL 5.7 and 9.7 and of MariaDB 10.11 and 11.8 gives them in utf8mb3_general_ci. They differ from today's
+    // Unicode in İ, and in the letters that they leave alone.
+    for (name, lower) in [("İT", "it"), ("ẞ", "ẞ"), ("Ⴀ", "Ⴀ"), ("Ɂ", "Ɂ"), ("KΩ", "kω"), ("ТОК", "ток")]
+    {
+        assert_eq!(NameCase::Insensitive.fold(name), NameCase::Insensitive.fold(lower), "{name}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_ends(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100)) {

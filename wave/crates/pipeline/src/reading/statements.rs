@@ -1,5 +1,6 @@
 //! Statements in the log: what begins and ends transactions, DDL, XA, and changes in statement format.
 
+use binlog::charset::Charset;
 use binlog::event::AlterPhase;
 use binlog::query::written_table;
 
@@ -11,6 +12,9 @@ const STATEMENTS_KEPT: usize = 100;
 impl Instance {
     pub(super) fn on_query(&mut self, header: &EventHeader, q: &Query<'_>, out: &mut Output) -> Flow {
         let place = self.place(header, false);
+        let names = self.server.names;
+        let sql = q.text();
+        let q = &Query { sql: sql.as_bytes(), charset: Charset::Utf8mb4, ..*q };
         let kind = classify_query(q.sql);
         if kind == QueryKind::Begin && self.open.as_ref().is_some_and(|open| open.begun && open.gtid.is_none()) {
             // A relay log, whose replica has begun the transaction anew; GTID events do so by themselves.
@@ -43,11 +47,11 @@ impl Instance {
             QueryKind::RollbackToSavepoint => open.rollback_to(&savepoint_name(q.sql)),
             QueryKind::Ddl(ddl) => {
                 let database = text(q.schema);
-                let sql = q.charset.decode_to_string(q.sql).unwrap_or_else(|_| text(q.sql));
                 let ends = !open.begun;
                 if !ddl.temporary && open.alter.is_none_or(AlterPhase::is_done) {
-                    let (tables, renames) = (ddl.tables_in(&database), ddl.renames_in(&database));
-                    let about = ddl.database.clone().unwrap_or(database);
+                    let (tables, renames) = (ddl.tables_in(&database, names), ddl.renames_in(&database, names));
+                    let about = ddl.database.map_or(database, |database| names.fold(&database));
+                    let sql = sql.into_owned();
                     let item = Item::Ddl { database: about, sql, tables: tables.clone(), event: open.events, place };
                     open.items.push(item);
                     self.schema_changed(ddl.verb, tables, renames, out);
@@ -123,11 +127,14 @@ impl Instance {
         if !verb.redefines_tables() {
             return;
         }
-        self.unreadable.retain(|table, _| !(tables.is_empty() || tables.contains(table)));
+        let names = self.server.names;
+        let named =
+            |(database, table): &(String, String)| tables.is_empty() || tables.contains(&names.key(database, table));
+        self.unreadable.retain(|table, _| !named(table));
         let at = self.read.file_pos.clone();
         // A compressed transaction is read anew when a definition had to be asked for: what was given for its position
         // is behind this statement.
-        self.definitions.retain(|table, (_, since)| *since >= at || !(tables.is_empty() || tables.contains(table)));
+        self.definitions.retain(|table, (_, since)| *since >= at || !named(table));
         if self.config.definitions {
             self.schema_unstored += 1;
             out.command(Command::SchemaChanged { tables, renames, at });
