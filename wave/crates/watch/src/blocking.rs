@@ -4,8 +4,10 @@
 //! Every call is bounded by the client's timeout as a whole, not per read, so a server that dribbles cannot hold it longer.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mysql_wire::{ConnectOptions, EventBatch, Progress, QueryResult, ReplicaRequest, ServerInfo, Session, WireError};
@@ -175,13 +177,32 @@ impl Iterator for Batches {
 fn open(endpoint: &Endpoint, timeout: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + timeout;
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in (endpoint.host.as_str(), endpoint.port).to_socket_addrs()? {
+    for address in addresses(endpoint, remaining(deadline)?)? {
         match TcpStream::connect_timeout(&address, remaining(deadline)?) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+fn addresses(endpoint: &Endpoint, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
+    within(timeout, move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect))
+}
+
+/// A name lookup cannot be ended: one that takes too long is left to itself, until the system gives it up.
+fn within<T: Send + 'static>(
+    timeout: Duration,
+    lookup: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, answer) = sync_channel(1);
+    thread::Builder::new().name("lookup".into()).spawn(move || {
+        // Nobody may wait for it any more.
+        let _ = sender.send(lookup());
+    })?;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the name lookup brought no answer in time");
+    answer.recv_timeout(timeout).map_err(late)?
 }
 
 fn remaining(deadline: Instant) -> io::Result<Duration> {
@@ -233,4 +254,24 @@ fn receive(stream: &mut TcpStream, session: &mut Session, deadline: Instant) -> 
 
 fn unexpected(progress: &Progress) -> BlockingError {
     WireError::Config(format!("the session went to {progress:?} unasked")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_that_hangs_counts_against_the_timeout() {
+        let began = Instant::now();
+        let hangs = || {
+            thread::sleep(Duration::from_secs(30));
+            Ok(())
+        };
+        assert_eq!(within(Duration::from_millis(20), hangs).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < Duration::from_secs(10));
+        let refused = within(Duration::from_secs(30), || Err::<(), _>(io::ErrorKind::NotFound.into()));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
+        let local = Endpoint { host: "localhost".into(), port: 3306 };
+        assert!(addresses(&local, Duration::from_secs(30)).unwrap().iter().all(|a| a.ip().is_loopback()));
+    }
 }
