@@ -49,7 +49,7 @@ pub fn code_of(cause: Cause) -> u8 {
         Cause::Usage => 2,
         Cause::NotFound => 3,
         Cause::Denied => 4,
-        Cause::Conflict => 5,
+        Cause::Conflict | Cause::Gone => 5,
         Cause::Unavailable => 6,
         Cause::Data | Cause::NoGtids => 7,
     }

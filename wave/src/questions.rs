@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use binlog::event::{AlterPhase, Event, Query, QueryKind, StreamState, Verb, classify_query};
 use binlog::mariadb;
-use binlog::position::{FilePos, Position};
+use binlog::position::{FilePos, Position, file_number};
 use binlog::query::{NameCase, Renaming};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{SchemaHistory, SourceId};
@@ -23,7 +23,7 @@ use crate::definitions::{Definitions, Key};
 use crate::position::From;
 use crate::runner::SourceQuestions;
 use crate::source::Source;
-use crate::sql::Sql;
+use crate::sql::{LogFile, Sql};
 
 /// Answers for one server.
 pub struct ServerQuestions {
@@ -384,7 +384,7 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
             };
             if wanted.pos > file.size {
                 return Err(conflict(format!(
-                    "{}: log {} ends at {}, before the wanted offset {}",
+                    "{}: log {} ends at {}, before the wanted offset {}; write {1}:4 for all of it, or now",
                     source.address(),
                     file.name,
                     file.size,
@@ -396,6 +396,12 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
         }
         From::Time(us) => {
             let files = sql.log_files()?;
+            if let Some(lost) = written_before(source, &files, *us)? {
+                let address = source.address();
+                return Err(conflict(format!(
+                    "{address}: {lost}; choose a later time, or earliest for all that is there"
+                )));
+            }
             // The last file that was begun before the wanted time holds its first transaction.
             let (mut low, mut high) = (0, files.len());
             while high - low > 1 {
@@ -409,6 +415,22 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
             Start { position: at_file(&files[low].name), skip: Some(Skip::UntilTime(*us)) }
         }
     })
+}
+
+/// Why not all that was logged since a time can still be there; None when it is. Only the file that a server ever began
+/// with has nothing before it.
+///
+/// # Errors
+/// The server is away.
+pub(crate) fn written_before(source: &Source, files: &[LogFile], us: u64) -> Result<Option<String>, Failure> {
+    let Some(oldest) = files.first().filter(|f| file_number(&f.name) > 1) else { return Ok(None) };
+    // Whole seconds: it was begun at any moment of that second.
+    let whole = file_time(source, &oldest.name)?.map_or(0, |begun| u64::from(begun) + 1);
+    if whole * 1_000_000 <= us {
+        return Ok(None);
+    }
+    let whole = jiff::Timestamp::from_second(i64::try_from(whole).unwrap_or(0)).unwrap_or_default();
+    Ok(Some(format!("the oldest log, {}, begins later: all is there since {whole}", oldest.name)))
 }
 
 fn at_file(name: &str) -> Position {

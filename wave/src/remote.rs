@@ -115,6 +115,7 @@ fn failure(kind: ErrorKind, message: String, hint: Option<&str>) -> Failure {
     let (kind, cause) = match kind {
         ErrorKind::Denied => (FailureKind::Permanent, Cause::Denied),
         ErrorKind::Conflict => (FailureKind::Permanent, Cause::Conflict),
+        ErrorKind::Gone => (FailureKind::Permanent, Cause::Gone),
         ErrorKind::NoGtids => (FailureKind::Permanent, Cause::NoGtids),
         ErrorKind::Config => (FailureKind::Permanent, Cause::Data),
         ErrorKind::Unavailable | ErrorKind::Protocol => (FailureKind::Transient, Cause::Unavailable),

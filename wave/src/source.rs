@@ -24,7 +24,7 @@ pub struct Source {
 pub const PASSWORD_VARIABLE: &str = "BINLAKE_PASSWORD";
 
 impl Source {
-    /// Reads a URL, the files it names and the password: from the URL, the reference, the environment, or a prompt on
+    /// Reads a URL, the files it names and the password: from the reference, the URL, the environment, or a prompt on
     /// a terminal, in this order.
     ///
     /// # Errors
@@ -55,10 +55,12 @@ impl Source {
         if url.user.is_empty() {
             return Err(Exit::usage("the source's address names no user").hint("write mysql://user@host:3306/"));
         }
-        if url.password.is_none() {
-            let found = find_password(password)?;
-            url.password = Some(found.map_or_else(|| ask(&url), Ok)?);
-        }
+        let password = match (password, url.password.take()) {
+            (Some(reference), _) => secrets::resolve(reference)?,
+            (None, Some(password)) => password,
+            (None, None) => std::env::var(PASSWORD_VARIABLE).map_or_else(|_| ask(&url), |p| Ok(Secret::new(p)))?,
+        };
+        url.password = Some(password);
         let options =
             url.options_with(|path: &Path| std::fs::read(path).map_err(|e| unreadable("the file", path, &e)))?;
         Ok(Source { url, options: Arc::new(options) })
@@ -84,14 +86,6 @@ impl Source {
             .collect();
         name.make_ascii_lowercase();
         name
-    }
-}
-
-/// The password where one was left for us: None when there is nothing but to ask.
-fn find_password(reference: Option<&Reference>) -> CommandResult<Option<Secret>> {
-    match reference {
-        Some(reference) => secrets::resolve(reference).map(Some),
-        None => Ok(std::env::var(PASSWORD_VARIABLE).ok().map(Secret::new)),
     }
 }
 
@@ -167,6 +161,20 @@ mod tests {
         assert_ne!(Identity::random().unwrap(), Identity::random().unwrap());
         assert_eq!(a.uuid.len(), 36);
         assert!(a.server_id >= 0x8000_0000);
+    }
+
+    #[test]
+    fn a_password_that_is_pointed_to_goes_before_that_of_the_url() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "of-the-file\n").unwrap();
+        let reference = Reference::File(file.path().to_path_buf());
+        for (url, reference, password) in [
+            ("mysql://u:of-the-url@h/", Some(&reference), "of-the-file"),
+            ("mysql://u@h/", Some(&reference), "of-the-file"),
+            ("mysql://u:of-the-url@h/", None, "of-the-url"),
+        ] {
+            assert_eq!(Source::unasked(url, reference).unwrap().options.password.expose(), password);
+        }
     }
 
     #[test]

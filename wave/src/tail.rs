@@ -112,6 +112,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
         until: opened.until,
         limit: options.limit,
         definitions: opened.definitions,
+        start_again: "start again from another place: --from earliest gives all that the server has".into(),
         catch_up: false,
     };
     let status = StatusCell::new(&opened.name, &opened.name, "stdout", None);

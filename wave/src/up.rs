@@ -111,6 +111,8 @@ struct Running {
     /// Where the records go, and the topics there.
     target: Target,
     topics: Vec<String>,
+    /// A start was asked for, but the checkpoint counts.
+    start_unused: bool,
     runner: Option<Runner>,
     status: StatusCell,
 }
@@ -280,6 +282,7 @@ fn look_at(plans: &[Plan]) -> Vec<Result<Flavor, Failure>> {
 /// `flavor` is None where the server could not be looked at.
 fn start(shared: &Shared<'_>, plan: Plan, flavor: Option<Flavor>) -> CommandResult<Running> {
     let Plan { name, source, from, target, feeds, topics } = plan;
+    let start_unused = from != From::Now && shared.has_checkpoint(&name)?;
     let names: Vec<String> = topics.iter().map(|t| t.name.clone()).collect();
     let labels: Vec<&str> = names.iter().map(String::as_str).collect();
     let status = StatusCell::new(
@@ -319,6 +322,7 @@ fn start(shared: &Shared<'_>, plan: Plan, flavor: Option<Flavor>) -> CommandResu
             until: None,
             limit: None,
             definitions: true,
+            start_again: start_again(&shared.config.up.data_dir, &name),
             catch_up: false,
         },
         topics,
@@ -331,7 +335,19 @@ fn start(shared: &Shared<'_>, plan: Plan, flavor: Option<Flavor>) -> CommandResu
         on_incident: Box::new(|_| {}),
         make_ends: Some(Box::new(move |feed| connections.make(Some(feed)))),
     };
-    Ok(Running { name, server: source, target, topics: names, runner: Some(Runner::start(parts)?), status })
+    let runner = Some(Runner::start(parts)?);
+    Ok(Running { name, server: source, target, topics: names, start_unused, runner, status })
+}
+
+/// The way out of a position that is lost. Definitions are known by position too, so they go with the checkpoint.
+fn start_again(data: &Path, name: &str) -> String {
+    let (state, schemas) = (data.join(format!("coordination/{name}.state")), data.join(format!("schemas/{name}.log")));
+    format!(
+        "take a new snapshot, remove {} and {}, which are of this source alone, and start with --from earliest, which gives \
+         all that the server has now, or --from now",
+        state.display(),
+        schemas.display()
+    )
 }
 
 /// What an instance and the catch-ups of its feeds are connected to.
@@ -394,6 +410,9 @@ fn publish_exit(error: PublishError) -> Exit {
 
 fn announce(running: &[Running], data_dir: &Path, address: std::net::SocketAddr) {
     say(&format!("status page  http://{address}/\n"));
+    for r in running.iter().filter(|r| r.start_unused) {
+        say(&format!("start        {} goes on from its checkpoint; --from is only for a source without one\n", r.name));
+    }
     for (r, topic) in running.iter().flat_map(|r| r.topics.iter().map(move |topic| (r, topic))) {
         let read = match &r.target {
             Target::Local => format!("binlake read --data-dir {} --topic {topic}", data_dir.display()),

@@ -331,6 +331,7 @@ impl World {
             headers: true,
             until: None,
             limit: None,
+            start_again: "start again".into(),
             definitions: false,
             catch_up: catch_up.is_some(),
         };

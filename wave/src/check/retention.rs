@@ -11,6 +11,7 @@ use super::finding::Findings;
 use super::{Server, is_broken};
 use crate::exit::CommandResult;
 use crate::position::From;
+use crate::questions::written_before;
 use crate::source::Source;
 use crate::sql::{LogFile, Sql};
 
@@ -59,7 +60,7 @@ pub(super) fn check(
             Some(Ok(file_start(&files, pos)))
         }
         Some(From::Gtid(set)) => Some(gtid_start(source, server, sql, &files, set)),
-        Some(From::Time(us)) => Some(time_start(source, &files, *us)),
+        Some(From::Time(us)) => Some(written_before(source, &files, *us)),
     };
     match lost {
         None => {}
@@ -158,17 +159,6 @@ fn mariadb_gap(wanted: &MariaDbGtidPos, before: &MariaDbGtidPos, end: &MariaDbGt
         .map(|(domain, want)| format!("{domain}-{}-{}", want.server, want.sequence))
         .collect();
     (!foreign.is_empty()).then(|| format!("this server never had {}", foreign.join(", ")))
-}
-
-fn time_start(source: &Source, files: &[LogFile], us: u64) -> Result<Option<String>, Failure> {
-    let oldest = beginning(source, &files[0].name)?.begun;
-    // The very first file holds everything there ever was.
-    let first_ever = FilePos { file: files[0].name.clone(), pos: 4 }.file_number() <= 1;
-    if first_ever || oldest * 1_000_000 <= us {
-        return Ok(None);
-    }
-    let begun = jiff::Timestamp::from_second(i64::try_from(oldest).unwrap_or(0)).unwrap_or_default();
-    Ok(Some(format!("the oldest log, {}, begins later, at {begun}", files[0].name)))
 }
 
 /// How long logs are kept, at which rate they grow, and how long the wanted start will still be there.

@@ -210,8 +210,16 @@ fn logins_rights_and_positions() {
     mysql
         .sql("INSERT INTO it.t VALUES (1); FLUSH BINARY LOGS; FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'binlog.000003'")
         .unwrap();
+    for time in ["--from=time:2020-01-01T00:00:00Z", "--from=time:2026-01-01T00:00:00+01:00"] {
+        fails(&["tail", "--source", &url, time], 5, &[&port.to_string(), "the oldest log, binlog.000003", "earliest"]);
+        let up = ["up", "--listen", "127.0.0.1:0", "--source", &url, "--data-dir", data.to_str().unwrap(), time];
+        fails(&up, 5, &["binlog.000003", "earliest"]);
+        let check = binlake(&["check", "--source", &url, time]);
+        assert!(check.code == 7 && check.stdout.contains("the oldest log, binlog.000003"), "{}", check.stdout);
+    }
     fails(&["tail", "--source", &url, "--from", "binlog.000001:4"], 5, &["binlog.000001", "binlog.000003"]);
-    fails(&["tail", "--source", &url, "--from", &gtid], 5, &["purged"]);
+    let purged = fails(&["tail", "--source", &url, "--from", &gtid], 5, &["purged", "--from earliest"]);
+    assert!(!purged.stderr.contains("remove"), "{}", purged.stderr);
     fails(&["tail", "--source", &url, "--from", "binlog.000003:99999999"], 5, &["binlog.000003", "99999999"]);
 
     // The same for a checkpoint: `up` says so and does not go on somewhere else.
@@ -222,8 +230,11 @@ fn logins_rights_and_positions() {
     fails(&[&["up", "--listen", "127.0.0.1:0"], &args[..]].concat(), 5, &[data.to_str().unwrap()]);
     up.stop();
     mysql.sql("INSERT INTO it.t VALUES (3); FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'binlog.000004'").unwrap();
+    let state = data.join(format!("coordination/{}.state", topic_of(port)));
+    let earliest = [&["up", "--listen", "127.0.0.1:0", "--from", "earliest"], &args[..]].concat();
     for _ in 0..2 {
-        fails(&[&["up", "--listen", "127.0.0.1:0"], &args[..]].concat(), 5, &["purged"]);
+        let run = fails(&earliest, 5, &["purged", "new snapshot", state.to_str().unwrap()]);
+        assert!(run.stdout.contains("goes on from its checkpoint; --from is only for"), "{}", run.stdout);
     }
     assert_eq!(ids(&read_local(&data, &topic_of(port))), [2]);
 

@@ -81,8 +81,10 @@ pub enum ErrorKind {
     Denied,
     /// The server is away, full or shutting down, or the connection broke. Retry.
     Unavailable,
-    /// The log no longer holds the wanted position, or another reader has taken this one's identity.
+    /// Another reader has taken this one's identity, or the server gives its log for a reason of its own no further.
     Conflict,
+    /// The log does not hold the wanted position, or no longer.
+    Gone,
     /// The server gives its log by file and offset, not by GTID set.
     NoGtids,
     /// Options, the request or the server's set-up are unfit. Retrying does not help.
@@ -183,9 +185,27 @@ fn fatal_kind(error: &ServerError) -> ErrorKind {
         ErrorKind::Config
     } else if message.contains("shutdown") || message.contains("out of memory") {
         ErrorKind::Unavailable
+    } else if is_purged(&message) || is_beyond(&message) || is_foreign(&message) {
+        ErrorKind::Gone
     } else {
         ErrorKind::Conflict
     }
+}
+
+fn has_any(message: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| message.contains(word))
+}
+
+fn is_purged(message: &str) -> bool {
+    has_any(message, &["purged", "could not find first log file", "could not find gtid state"])
+}
+
+fn is_beyond(message: &str) -> bool {
+    has_any(message, &["impossible position", "> file size", "not in binlog", "reading log event"])
+}
+
+fn is_foreign(message: &str) -> bool {
+    has_any(message, &["more gtids than", "not in the master's binlog", "ahead", "diverge"])
 }
 
 const ACCESS_DENIED: u16 = 1045;
@@ -222,19 +242,18 @@ fn fatal_hint(message: &str) -> &'static str {
     } else if has("gtid_mode") {
         "the log has transactions without GTID, which the server gives nobody while gtid_mode is ON: SET GLOBAL gtid_mode = \
          ON_PERMISSIVE, start again, and set it to ON when they are read"
-    } else if has("purged") || has("could not find first log file") || has("could not find gtid state") {
-        "the server no longer has the log of this position: take a new snapshot and start from now, and keep logs longer \
-         (binlog_expire_logs_seconds)"
+    } else if is_purged(&message) {
+        "the server no longer has the log of this position; have it keep logs longer (binlog_expire_logs_seconds)"
     } else if has("binary log is not open") || has("not enabled") {
         "switch the binary log on: log_bin and server_id, then restart the server"
     } else if has("max_allowed_packet") {
         "raise max_allowed_packet on the server above its largest event (1 GiB is the most)"
-    } else if has("impossible position") || has("> file size") || has("not in binlog") || has("reading log event") {
+    } else if is_beyond(&message) {
         "the log does not go on at this position: the server's logs were reset, or it was restored or replaced (its error log \
-         tells if the file is damaged); take a new snapshot, then start with another --data-dir and --from earliest"
-    } else if has("more gtids than") || has("not in the master's binlog") || has("ahead") || has("diverge") {
+         tells if the file is damaged)"
+    } else if is_foreign(&message) {
         "the position holds transactions that this server does not have: it is another one, it lost some at a failover, or \
-         its logs were reset; take a new snapshot, then start with another --data-dir and --from earliest"
+         its logs were reset"
     } else {
         "look into the server's error log: it names the file and the position"
     }
@@ -255,14 +274,14 @@ mod tests {
             1236,
             "Cannot replicate because the source purged required binary logs. Replicate the missing transactions from elsewhere",
         );
-        assert_eq!(purged.kind(), ErrorKind::Conflict);
-        assert!(purged.hint().unwrap().contains("new snapshot"));
+        assert_eq!(purged.kind(), ErrorKind::Gone);
+        assert!(purged.hint().unwrap().contains("keep logs longer"));
         let twin =
             server(1236, "A replica with the same server_uuid/server_id as this replica has connected to the source;");
         assert_eq!(twin.kind(), ErrorKind::Conflict);
         assert!(twin.hint().unwrap().contains("its own"));
         let gone = server(1236, "Could not find first log file name in binary log index file");
-        assert_eq!((gone.kind(), gone.hint().unwrap().contains("snapshot")), (ErrorKind::Conflict, true));
+        assert_eq!((gone.kind(), gone.hint().unwrap().contains("keep logs longer")), (ErrorKind::Gone, true));
         for refused in [
             "The replication sender thread cannot start in AUTO_POSITION mode: this server has GTID_MODE = OFF instead of ON.",
             "Cannot replicate anonymous transaction when AUTO_POSITION = 1, at file ./binlog.000002, position 197.",
@@ -281,7 +300,7 @@ mod tests {
         let off = server(1236, "Binary log is not open");
         assert_eq!((off.kind(), off.hint().unwrap().contains("log_bin")), (ErrorKind::Config, true));
         let beyond = server(1236, "Client requested source to start replication from position > file size");
-        assert_eq!((beyond.kind(), beyond.hint().unwrap().contains("were reset")), (ErrorKind::Conflict, true));
+        assert_eq!((beyond.kind(), beyond.hint().unwrap().contains("were reset")), (ErrorKind::Gone, true));
         for reset in [
             "I/O error reading log event; the first event '' at 4, the last event read from './binlog.000001' at 3275, the last \
              byte read from './binlog.000001' at 3275.",
@@ -292,7 +311,7 @@ mod tests {
             let reset = server(1236, reset);
             assert_eq!(
                 (reset.kind(), reset.hint().unwrap().contains("were reset")),
-                (ErrorKind::Conflict, true),
+                (ErrorKind::Gone, true),
                 "{reset}"
             );
         }

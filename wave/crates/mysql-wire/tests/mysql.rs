@@ -257,7 +257,7 @@ fn dump_errors_say_what_to_do() {
     let port = server.port();
     let dump = |file: &str, pos| events(port, lab(SslMode::Disabled), StartPosition::File { file: file.into(), pos });
     let gone = dump("binlog.009999", 4).unwrap_err();
-    assert_eq!(gone.kind(), ErrorKind::Conflict, "{gone}");
+    assert_eq!(gone.kind(), ErrorKind::Gone, "{gone}");
     assert!(gone.hint().unwrap().contains("no longer has"), "{gone}");
     let first = server.sql("SHOW BINARY LOGS").unwrap().split('\t').next().unwrap().to_owned();
     let beyond = dump(&first, 100_000_000).unwrap_err();
@@ -273,8 +273,8 @@ fn dump_errors_say_what_to_do() {
     let last = server.sql("SHOW BINARY LOG STATUS").unwrap().split('\t').next().unwrap().to_owned();
     server.sql(&format!("PURGE BINARY LOGS TO '{last}'")).unwrap();
     let purged = events(port, lab(SslMode::Disabled), StartPosition::MySqlGtid { set: vec![0; 8] }).unwrap_err();
-    assert_eq!(purged.kind(), ErrorKind::Conflict, "{purged}");
-    assert!(purged.hint().unwrap().contains("new snapshot"), "{purged}");
+    assert_eq!(purged.kind(), ErrorKind::Gone, "{purged}");
+    assert!(purged.hint().unwrap().contains("keep logs longer"), "{purged}");
 }
 
 #[test]

@@ -114,8 +114,10 @@ pub enum Cause {
     NotFound,
     /// Wrong password, missing right, TLS refused.
     Denied,
-    /// The position is purged, another owner or reader took over.
+    /// Another owner or reader took over, or a start that the server does not have was asked for.
     Conflict,
+    /// The server's log does not hold what follows the position: nothing but a new start is left.
+    Gone,
     /// The server gives its log by file and offset only.
     NoGtids,
     /// A host or broker does not answer.

@@ -111,7 +111,7 @@ fn broken_silent_and_refused_connections_end_with_their_reason() {
     let missing = StartPosition::File { file: "binlog.999999".into(), pos: 4 };
     handle.connect_to(through_proxy.endpoint.clone(), through_proxy.options.clone(), from(missing), Duration::ZERO);
     let error = failure(&handle);
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
 }
 
 #[test]

@@ -160,10 +160,10 @@ impl Instance {
             if self.frontier.position.gtids.is_empty() {
                 let message = format!(
                     "the server {} is not the one that was read ({known}), and there is no GTID set to find the position \
-                     on it; point the source back or rewind it explicitly",
+                     on it; point the source back, or else",
                     server.uuid
                 );
-                self.failed(Failure::new(FailureKind::Permanent, Cause::Conflict, message), now, out);
+                self.failed(Failure::new(FailureKind::Permanent, Cause::Gone, message), now, out);
             } else {
                 // Another server may have another commit order: what is unsettled is read again from the checkpoint,
                 // as a new incarnation, so that no consumer compares ordinals across the switch.
@@ -225,11 +225,14 @@ impl Instance {
         }
     }
 
-    pub(super) fn failed(&mut self, failure: Failure, now: Now, out: &mut Output) {
+    pub(super) fn failed(&mut self, mut failure: Failure, now: Now, out: &mut Output) {
         match failure.kind {
             FailureKind::Transient => self.end_epoch(failure.message, now, out),
             FailureKind::Permanent | FailureKind::Fenced => {
                 if self.go(Event::Fatal) {
+                    if failure.cause == Cause::Gone {
+                        failure.message = format!("{}; {}", failure.message, self.config.start_again);
+                    }
                     self.incident(IncidentCode::SourceFailed, "", failure.message.clone(), out);
                     self.failure = Some(failure);
                     self.drop_unsettled(out);

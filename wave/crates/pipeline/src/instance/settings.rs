@@ -70,6 +70,8 @@ pub struct InstanceConfig {
     pub limit: Option<u64>,
     /// Ask for definitions of tables whose TABLE_MAP has no names; otherwise columns are `@1`….
     pub definitions: bool,
+    /// What a person does where the log no longer goes on at the position.
+    pub start_again: String,
     /// This is the catch-up of a parked feed: it rather ends than waits for a topic that hangs.
     pub catch_up: bool,
 }

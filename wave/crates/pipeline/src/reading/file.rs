@@ -139,7 +139,8 @@ impl Instance {
         if let Some(unknown) = unknown {
             let message = format!(
                 "{unknown}. By the GTIDs all of it was read; but if the server's logs were reset meanwhile, what was logged \
-                 before the present file is missing, and only a start from earliest with another --data-dir gives it"
+                 before the present file is missing, and then: {}",
+                self.config.start_again
             );
             self.incident(IncidentCode::LogPurged, "", message, out);
         }
@@ -175,12 +176,10 @@ impl Instance {
         );
         self.incident(IncidentCode::LogReset, "", message.clone(), out);
         let message = format!(
-            "{message}; nothing of this log was published, and what the other one had after {} cannot be read any more: take a \
-             new snapshot, then start with another --data-dir and --from earliest, which gives \
-             all that the server has now",
+            "{message}; nothing of this log was published, and what the other one had after {} cannot be read any more",
             self.frontier.position.file_pos
         );
-        self.handle(now, Input::Disconnected(Failure::new(FailureKind::Permanent, Cause::Conflict, message)), out);
+        self.handle(now, Input::Disconnected(Failure::new(FailureKind::Permanent, Cause::Gone, message)), out);
         Flow::Halt
     }
 }

@@ -41,6 +41,7 @@ fn machine_of(feeds: Vec<FeedSpec>, definitions: bool) -> Instance {
         until: None,
         limit: None,
         definitions,
+        start_again: "start again".into(),
         catch_up: false,
     };
     Instance::new(config, Box::new(MemorySpills))
