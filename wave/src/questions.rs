@@ -6,7 +6,7 @@
 //! remembered. What was found stays in [`Definitions`].
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,22 +25,22 @@ use crate::runner::SourceQuestions;
 use crate::source::Source;
 use crate::sql::{LogFile, Sql};
 
-/// Answers for one server.
+/// Answers for one reader of one server. All names are in the form of that server.
 pub struct ServerQuestions {
     source: Source,
     from: From,
-    known: Mutex<Known>,
-}
-
-struct Known {
-    definitions: Definitions,
-    scanned: Option<Scanned>,
-    /// Of the server. All names here are in its form.
-    names: NameCase,
+    /// Of all readers of the source. The thread of an instance waits for it, so it is not held while a server is asked.
+    definitions: Arc<Mutex<Definitions>>,
+    /// Whose log is read.
+    server: Mutex<Server>,
+    /// Held while the log is read.
+    scanned: Mutex<Option<Scanned>>,
 }
 
 /// Statements of a stretch of the log.
 struct Scanned {
+    /// Its uuid.
+    server: String,
     from: FilePos,
     to: FilePos,
     changes: Vec<Change>,
@@ -74,25 +74,44 @@ impl ServerQuestions {
         from: From,
         history: Box<dyn SchemaHistory>,
     ) -> Result<Self, coord::CoordError> {
-        let definitions = Definitions::load(id, history)?;
-        Ok(ServerQuestions {
-            source,
-            from,
-            known: Mutex::new(Known { definitions, scanned: None, names: NameCase::default() }),
-        })
+        let definitions = Arc::new(Mutex::new(Definitions::load(id, history)?));
+        Ok(ServerQuestions { source, from, definitions, server: Mutex::default(), scanned: Mutex::default() })
+    }
+
+    /// For another reader of this source: it knows the same, and neither waits while the other asks.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        ServerQuestions {
+            source: self.source.clone(),
+            from: self.from.clone(),
+            definitions: Arc::clone(&self.definitions),
+            server: Mutex::default(),
+            scanned: Mutex::default(),
+        }
+    }
+
+    fn server(&self) -> Server {
+        lock(&self.server).clone()
+    }
+
+    /// Those of this server: another reader may be at another one.
+    fn definitions(&self, server: &Server) -> MutexGuard<'_, Definitions> {
+        let mut definitions = lock(&self.definitions);
+        definitions.connected(&server.uuid);
+        definitions
     }
 
     /// What `key` looked like at `at`, by what the server says now. The name may have become another since.
-    fn read_definition(&self, known: &mut Known, key: &Key, at: &FilePos) -> Result<TableDefinition, Failure> {
+    fn read_definition(&self, server: &Server, key: &Key, at: &FilePos) -> Result<TableDefinition, Failure> {
         const TRIES: usize = 5;
         let mut sql = Sql::connect(&self.source)?;
         let mut end = sql.log_end()?.file_pos;
         for _ in 0..TRIES {
-            let name = name_at_end(key, at, &self.changes_between(known, at, &end)?)?;
+            let name = name_at_end(key, at, &self.changes_between(server, at, &end)?)?;
             let definition = read_columns(&mut sql, &name.0, &name.1);
             // While it was read the table may have changed; then the statement that did it is in the log by now.
             let after = sql.log_end()?.file_pos;
-            if after == end || name_at_end(key, at, &self.changes_between(known, at, &after)?)? == name {
+            if after == end || name_at_end(key, at, &self.changes_between(server, at, &after)?)? == name {
                 return Ok(TableDefinition { database: key.0.clone(), name: key.1.clone(), ..definition? });
             }
             end = after;
@@ -101,34 +120,32 @@ impl ServerQuestions {
     }
 
     /// A definition found further on in the log, where it holds for `at` too.
-    fn read_later(&self, known: &mut Known, key: &Key, at: &FilePos) -> Option<TableDefinition> {
-        let (later, definition) = known.definitions.after(key, at)?;
-        let definition = definition.clone();
-        let changes = self.changes_between(known, at, &later).ok()?;
+    fn read_later(&self, server: &Server, key: &Key, at: &FilePos) -> Option<TableDefinition> {
+        let (later, definition) = self.definitions(server).after(key, at).map(|(later, d)| (later, d.clone()))?;
+        let changes = self.changes_between(server, at, &later).ok()?;
         (!changes.iter().any(|c| c.concerns(key))).then_some(definition)
     }
 
     /// Reads the statements between two positions, reusing what was read before.
-    fn changes_between(&self, known: &mut Known, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, Failure> {
-        let start = match &known.scanned {
-            Some(s) if s.from <= *from && *from <= s.to => s.to.clone(),
-            _ => {
-                known.scanned = None;
-                from.clone()
-            }
-        };
-        let mut found = Vec::new();
-        if start < *to {
-            found = scan_statements(&self.source, &start, to, known.names)?;
-        }
-        let scanned =
-            known.scanned.get_or_insert_with(|| Scanned { from: from.clone(), to: from.clone(), changes: Vec::new() });
-        scanned.changes.append(&mut found);
-        if *to > scanned.to {
+    fn changes_between(&self, server: &Server, from: &FilePos, to: &FilePos) -> Result<Vec<Change>, Failure> {
+        let mut scanned = lock(&self.scanned);
+        scanned.take_if(|s| s.server != server.uuid || *from < s.from || s.to < *from);
+        let scanned = scanned.get_or_insert_with(|| Scanned {
+            server: server.uuid.clone(),
+            from: from.clone(),
+            to: from.clone(),
+            changes: Vec::new(),
+        });
+        if scanned.to < *to {
+            scanned.changes.append(&mut scan_statements(&self.source, &scanned.to, to, server.names)?);
             scanned.to = to.clone();
         }
         Ok(scanned.changes.iter().filter(|c| c.at > *from && c.at <= *to).cloned().collect())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Change {
@@ -186,28 +203,25 @@ impl SourceQuestions for ServerQuestions {
     }
 
     fn connected(&self, server: &Server) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.names = server.names;
-        if known.definitions.connected(&server.uuid) {
-            known.scanned = None;
-        }
+        lock(&self.server).clone_from(server);
     }
 
     fn load_table(&self, database: &str, table: &str, at: &FilePos, again: bool) -> Result<TableDefinition, Failure> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = known.names.key(database, table);
+        let server = self.server();
+        let key = server.names.key(database, table);
         if !again {
-            if let Some(definition) = known.definitions.at(&key, at) {
-                return Ok(definition.clone());
+            let known = self.definitions(&server).at(&key, at).cloned();
+            if let Some(definition) = known {
+                return Ok(definition);
             }
-            if let Some(definition) = self.read_later(&mut known, &key, at) {
-                known.definitions.found(&key, at, &definition)?;
+            if let Some(definition) = self.read_later(&server, &key, at) {
+                self.definitions(&server).found(&key, at, &definition)?;
                 return Ok(definition);
             }
         }
         let (mut pause, mut errors) = (Duration::from_millis(100), 0);
         let definition = loop {
-            match self.read_definition(&mut known, &key, at) {
+            match self.read_definition(&server, &key, at) {
                 Ok(definition) => break definition,
                 // A server that is away, or fails for a while at what it should be able to do, is no reason to stop a
                 // table for good.
@@ -217,15 +231,13 @@ impl SourceQuestions for ServerQuestions {
                 {
                     errors += usize::from(failure.kind != FailureKind::Transient);
                     tracing::warn!("the definition of {database}.{table} is asked for again: {}", failure.message);
-                    drop(known);
                     thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_secs(5));
-                    known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
                 }
                 Err(failure) => return Err(failure),
             }
         };
-        known.definitions.found(&key, at, &definition)?;
+        self.definitions(&server).found(&key, at, &definition)?;
         Ok(definition)
     }
 
@@ -237,10 +249,10 @@ impl SourceQuestions for ServerQuestions {
     }
 
     fn schema_changed(&self, tables: &[Key], renames: Option<&[Renaming]>, at: &FilePos) -> Result<(), Failure> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut definitions = self.definitions(&self.server());
         match renames {
-            Some(renames) => known.definitions.renamed(renames, at),
-            None => known.definitions.changed(tables, at),
+            Some(renames) => definitions.renamed(renames, at),
+            None => definitions.changed(tables, at),
         }
     }
 }
@@ -482,3 +494,6 @@ impl SourceQuestions for FileQuestions {
         Err(unknown("a file has no definitions".to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests;

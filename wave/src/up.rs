@@ -298,6 +298,7 @@ fn start(shared: &Shared<'_>, plan: Plan, flavor: Option<Flavor>) -> CommandResu
         watch: Arc::clone(&shared.watch),
         name: name.clone(),
         server: source.clone(),
+        questions,
         flavor,
         target: target.clone(),
         store: shared.store.clone(),
@@ -329,7 +330,7 @@ fn start(shared: &Shared<'_>, plan: Plan, flavor: Option<Flavor>) -> CommandResu
         source: ends.source,
         publisher: ends.publisher,
         coordination: Box::new(shared.coordination.clone()),
-        questions: Arc::new(questions),
+        questions: ends.questions,
         spills: ends.spills,
         status: status.clone(),
         on_incident: Box::new(|_| {}),
@@ -355,6 +356,7 @@ struct Connections {
     watch: Arc<Watch>,
     name: String,
     server: Source,
+    questions: ServerQuestions,
     flavor: Option<Flavor>,
     target: Target,
     store: Option<Arc<LocalStore>>,
@@ -376,6 +378,7 @@ impl Connections {
         let remote = Remote::new(Arc::clone(&self.watch), &name, self.server.clone(), identity, self.flavor);
         Ok(Ends {
             source: Box::new(remote.with_heartbeat(self.heartbeat)),
+            questions: Arc::new(self.questions.another()),
             publisher,
             spills: Box::new(DiskSpills::new(self.folder.join("spill"))),
         })

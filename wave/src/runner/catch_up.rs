@@ -4,7 +4,7 @@
 //! writes goes to the owner's inbox, to be stored beside the owner's checkpoint.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use coord::{CoordError, Fence, SourceId, Taken, Write};
 use pipeline::checkpoint::{Checkpoint, Stopped};
@@ -13,13 +13,14 @@ use pipeline::io::{Cause, Ended, Failure, FailureKind, Input, Ownership};
 use pipeline::spill::SpillStore;
 use publish::{PublishError, Publisher};
 
-use super::{EventSource, Loop, Parts, Runner, publish_failure};
+use super::{EventSource, Loop, Parts, Runner, SourceQuestions, publish_failure};
 use crate::coordinator::{Ownable, entry};
 use crate::status::StatusCell;
 
 /// What an instance is connected to.
 pub struct Ends {
     pub source: Box<dyn EventSource>,
+    pub questions: Arc<dyn SourceQuestions>,
     pub publisher: Box<dyn Publisher>,
     pub spills: Box<dyn SpillStore>,
 }
@@ -92,7 +93,7 @@ impl Loop {
             source: ends.source,
             publisher: ends.publisher,
             coordination: Box::new(Entry::new(ownership, feed, self.sender.clone())),
-            questions: self.questions.clone(),
+            questions: ends.questions,
             spills: ends.spills,
             status: status.clone(),
             on_incident: Box::new(|_| {}),

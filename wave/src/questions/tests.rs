@@ -1,0 +1,34 @@
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+use coord::history::memory::MemoryHistory;
+
+use super::*;
+
+fn at(pos: u64) -> FilePos {
+    FilePos { file: "b.000001".into(), pos }
+}
+
+/// Of a source whose server lets everybody in and says nothing.
+fn questions(silent: &TcpListener) -> ServerQuestions {
+    let url = format!("mysql://u:p@{}/", silent.local_addr().unwrap());
+    let history = Box::new(MemoryHistory::default());
+    ServerQuestions::new(Source::new(&url, None).unwrap(), SourceId::new("s").unwrap(), From::Now, history).unwrap()
+}
+
+#[test]
+fn a_question_of_one_reader_holds_up_no_other() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let live = questions(&silent);
+    let catch_up = live.another();
+    thread::spawn(move || catch_up.load_table("it", "behind", &at(100), false));
+    let _under_way = silent.accept().unwrap();
+
+    let (done, answered) = mpsc::channel();
+    thread::spawn(move || {
+        live.connected(&Server { uuid: "one".into(), ..Server::default() });
+        live.schema_changed(&[], None, &at(900)).unwrap();
+        done.send(()).unwrap();
+    });
+    answered.recv_timeout(Duration::from_secs(5)).expect("it waits for the server too");
+}
