@@ -6,6 +6,7 @@
 //! becomes U+FFFD and the caller is told. A collation that is not known is an error, not a guess.
 
 mod multibyte;
+pub mod names;
 mod single;
 mod unicode;
 

@@ -220,6 +220,20 @@ pub fn written_table(sql: &[u8]) -> Option<TableName> {
     }
 }
 
+/// The name in SAVEPOINT and ROLLBACK TO, which the server writes in UTF-8 whatever the session's character set.
+#[must_use]
+pub fn savepoint_name(sql: &[u8]) -> Option<String> {
+    let mut lexer = Lexer::new(sql);
+    if lexer.word("ROLLBACK") {
+        lexer.word("WORK");
+        if !lexer.word("TO") {
+            return None;
+        }
+    }
+    lexer.word("SAVEPOINT");
+    lexer.identifier()
+}
+
 impl Ddl {
     fn tables(verb: Verb, tables: Vec<TableName>) -> Self {
         Self { verb, tables, database: None, temporary: false }

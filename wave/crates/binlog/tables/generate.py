@@ -10,6 +10,8 @@ single.bin   256 code points per set, in the order of SINGLE
 NAME.bin     code points of the two-byte codes: rows are lead bytes, columns trail bytes, ranges as in DOUBLE
 NAME3.bin    the same for what follows 8F in ujis and eucjpms
 gb18030r.bin runs of the four-byte codes below U+10000: pairs of first linear code and its code point
+general*.bin pairs of a character below U+10000 and its weight, where that is another number; of collations of utf8mb3,
+             by which servers compare names (general1400_as_ci: MariaDB 11.5 or newer)
 All numbers are u16 little-endian; 0 means that the server has no character there.
 """
 import pathlib
@@ -32,20 +34,25 @@ DOUBLE = {
     "ujis": (0xA1, 0xFE, 0xA1, 0xFE),
     "eucjpms": (0xA1, 0xFE, 0xA1, 0xFE),
 }
+COLLATIONS = ("general_ci", "general1400_as_ci")
+
+
+def evaluate(client, expressions):
+    """The server's answer to each expression."""
+    per_statement = 200
+    parts = (expressions[at : at + per_statement] for at in range(0, len(expressions), per_statement))
+    sql = "".join(f"SELECT {', '.join(part)};\n" for part in parts)
+    run = subprocess.run([*client, "-N", "--batch"], input=sql, capture_output=True, text=True)
+    if run.returncode:
+        sys.exit(run.stderr)
+    answers = [field for line in run.stdout.splitlines() for field in line.split("\t")]
+    assert len(answers) == len(expressions), f"{len(answers)} answers to {len(expressions)} questions"
+    return answers
 
 
 def ask(client, charset, codes):
     """The character of each code, None where the server has none."""
-    per_statement = 200
-    sql = []
-    for at in range(0, len(codes), per_statement):
-        part = codes[at : at + per_statement]
-        sql.append("SELECT " + ", ".join(f"HEX(CONVERT(CONVERT(x'{c.hex()}' USING {charset}) USING utf8mb4))" for c in part))
-    run = subprocess.run([*client, "-N", "--batch"], input=";\n".join(sql) + ";", capture_output=True, text=True)
-    if run.returncode:
-        sys.exit(run.stderr)
-    answers = [field for line in run.stdout.splitlines() for field in line.split("\t")]
-    assert len(answers) == len(codes), f"{charset}: {len(answers)} answers to {len(codes)} questions"
+    answers = evaluate(client, [f"HEX(CONVERT(CONVERT(x'{c.hex()}' USING {charset}) USING utf8mb4))" for c in codes])
     characters = []
     for code, answer in zip(codes, answers):
         text = None if answer in ("NULL", "") else bytes.fromhex(answer).decode()
@@ -85,6 +92,14 @@ def gb18030_runs(client):
     return runs
 
 
+def weights(client, collation):
+    characters = [c for c in range(1, 0x10000) if not 0xD800 <= c < 0xE000]
+    text = [f"CONVERT(CONVERT(x'{c:04x}' USING ucs2) USING utf8mb3)" for c in characters]
+    answers = evaluate(client, [f"HEX(WEIGHT_STRING({t} COLLATE utf8mb3_{collation}))" for t in text])
+    pairs = [(c, int.from_bytes(bytes.fromhex(a), "big")) for c, a in zip(characters, answers)]
+    return b"".join(struct.pack("<HH", c, weight) for c, weight in pairs if c != weight)
+
+
 def main():
     arguments = sys.argv[1:]
     check = arguments[:1] == ["--check"]
@@ -93,7 +108,8 @@ def main():
         sys.exit(__doc__)
     known = subprocess.run(
         [*client, "-N", "--batch"],
-        input="SELECT character_set_name FROM information_schema.character_sets;",
+        input="SELECT character_set_name FROM information_schema.character_sets;"
+        "SELECT collation_name FROM information_schema.collations;",
         capture_output=True, text=True, check=True,
     ).stdout.split()
 
@@ -119,6 +135,9 @@ def main():
             assert character == (chr(0xFF61 + code[0] - 0xA1) if half_width else None), f"{name} {code.hex()}"
     if "gb18030" in known:
         tables["gb18030r"] = gb18030_runs(client)
+    for name in COLLATIONS:
+        if f"utf8mb3_{name}" in known:
+            tables[name] = weights(client, name)
 
     differ = False
     for name, content in tables.items():

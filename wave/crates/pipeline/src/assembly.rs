@@ -71,7 +71,8 @@ pub struct OpenTransaction {
     pub events: u32,
     /// The log format that the held events are in.
     pub stream: Arc<StreamState>,
-    pub(crate) savepoints: Vec<(String, usize, u64)>,
+    /// By the weights of their names.
+    pub(crate) savepoints: Vec<(Vec<u16>, usize, u64)>,
     /// Tables whose rows are missing here, and why: while the wanted start is searched for, nothing is known to be wrong
     /// before the transaction turns out to be wanted.
     pub(crate) unreadable: Vec<((String, String), String)>,
@@ -114,24 +115,21 @@ impl OpenTransaction {
         self.unreadable = prepared.unreadable;
     }
 
-    pub fn savepoint(&mut self, name: &str) {
-        self.savepoints.retain(|(n, _, _)| !n.eq_ignore_ascii_case(name));
-        self.savepoints.push((name.to_string(), self.items.len(), self.held.len()));
+    /// Sets a savepoint, in place of one of the same name.
+    pub fn savepoint(&mut self, name: Vec<u16>) {
+        self.savepoints.retain(|(known, ..)| *known != name);
+        self.savepoints.push((name, self.items.len(), self.held.len()));
     }
 
-    /// Drops what came after the savepoint. An unknown name means that it was set before any logged change: everything
-    /// goes.
-    pub fn rollback_to(&mut self, name: &str) {
-        let found = self.savepoints.iter().position(|(n, _, _)| n.eq_ignore_ascii_case(name));
-        let (items, held) = match found {
-            Some(i) => {
-                self.savepoints.truncate(i + 1);
-                (self.savepoints[i].1, self.savepoints[i].2)
-            }
-            None => (0, 0),
-        };
+    /// Drops what came after the savepoint; false, and nothing is dropped, if there is none of this name.
+    #[must_use]
+    pub fn rollback_to(&mut self, name: &[u16]) -> bool {
+        let Some(at) = self.savepoints.iter().position(|(known, ..)| known == name) else { return false };
+        self.savepoints.truncate(at + 1);
+        let (_, items, held) = self.savepoints[at];
         self.items.truncate(items);
         self.held.truncate(held);
+        true
     }
 }
 
@@ -149,13 +147,13 @@ mod tests {
         let table = binlog::schema::Table::new("d".into(), "t".into(), Vec::new(), binlog::schema::SchemaSource::Log);
         let route = Arc::new(Route::new(table, b"", &[], |_| true).unwrap());
         txn.hold_rows(&route, Op::Insert, b"one", RowsPlace::default(), &mut MemorySpills).unwrap();
-        txn.savepoint("a");
+        txn.savepoint(vec![1]);
         txn.hold_rows(&route, Op::Insert, b"two", RowsPlace::default(), &mut MemorySpills).unwrap();
-        txn.savepoint("b");
+        txn.savepoint(vec![2]);
         txn.hold_rows(&route, Op::Insert, b"three", RowsPlace::default(), &mut MemorySpills).unwrap();
-        txn.rollback_to("A");
+        assert!(txn.rollback_to(&[1]));
         assert_eq!((txn.items.len(), txn.held.len()), (1, 3));
-        txn.rollback_to("never seen");
-        assert_eq!((txn.items.len(), txn.held.len()), (0, 0));
+        assert!(!txn.rollback_to(&[2]), "gone with what came after the first");
+        assert_eq!((txn.items.len(), txn.held.len()), (1, 3));
     }
 }

@@ -2,6 +2,7 @@
 //! WL#2540).
 
 use super::header::{EventType, HEADER_LEN};
+use crate::charset::names::NameCollation;
 use crate::checksum::{self, ChecksumAlg};
 use crate::error::{Error, Result};
 use crate::read::Reader;
@@ -71,14 +72,24 @@ impl FormatDescription {
         let at = usize::from(event_type.0).checked_sub(1)?;
         self.post_header_lengths.get(at).copied()
     }
+
+    /// By which the server tells names of savepoints apart.
+    #[must_use]
+    pub fn name_collation(&self) -> NameCollation {
+        let newer = self.mariadb && version_numbers(&self.server_version) >= (11, 5, 0);
+        if newer { NameCollation::General1400 } else { NameCollation::General }
+    }
 }
 
 /// MySQL since 5.6.1, MariaDB since 5.3.
 fn knows_checksums(version: &str, mariadb: bool) -> bool {
+    version_numbers(version) >= if mariadb { (5, 3, 0) } else { (5, 6, 1) }
+}
+
+fn version_numbers(version: &str) -> (u32, u32, u32) {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
-    let version = (next(), next(), next());
-    version >= if mariadb { (5, 3, 0) } else { (5, 6, 1) }
+    (next(), next(), next())
 }
 
 #[cfg(test)]

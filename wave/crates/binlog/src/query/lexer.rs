@@ -123,7 +123,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn identifier(&mut self) -> Option<String> {
+    pub(super) fn identifier(&mut self) -> Option<String> {
         match self.next() {
             Token::Word(word) => Some(String::from_utf8_lossy(word).into_owned()),
             Token::Quoted(name) => Some(String::from_utf8_lossy(&name).into_owned()),

@@ -36,6 +36,23 @@ fn transactions() {
 }
 
 #[test]
+fn names_of_savepoints() {
+    for (sql, want) in [
+        ("SAVEPOINT `a x`", Some("a x")),
+        ("SAVEPOINT \"a x\"", Some("a x")),
+        ("SAVEPOINT `b``c`", Some("b`c")),
+        ("SAVEPOINT a", Some("a")),
+        ("SAVEPOINT `savepoint`", Some("savepoint")),
+        ("ROLLBACK TO `to É`", Some("to É")),
+        ("rollback work to savepoint \"a\"\"`b\"", Some("a\"`b")),
+        ("ROLLBACK TO", None),
+        ("ROLLBACK", None),
+    ] {
+        assert_eq!(savepoint_name(sql.as_bytes()).as_deref(), want, "{sql}");
+    }
+}
+
+#[test]
 fn xa_statements() {
     let xid = &b"X'6162',X'',1"[..];
     for (sql, want) in [

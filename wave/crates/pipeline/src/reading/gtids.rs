@@ -74,6 +74,12 @@ impl Instance {
         }
     }
 
+    /// Whether the open transaction surely lies before the wanted start; not every log tells the time of its commit here.
+    pub(super) fn skipping_open(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| self.skipping(open.gtid.as_ref(), open.commit_us.unwrap_or(u64::MAX)))
+    }
+
     /// False for what is read again only for its prepared XA transactions: the frontier has it all.
     pub(super) fn beyond_frontier(&self) -> bool {
         !matches!(self.skip, Some(Skip::Executed(_))) && self.read.file_pos > self.frontier.position.file_pos

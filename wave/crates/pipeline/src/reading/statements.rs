@@ -1,8 +1,9 @@
 //! Statements in the log: what begins and ends transactions, DDL, XA, and changes in statement format.
 
 use binlog::charset::Charset;
-use binlog::event::AlterPhase;
-use binlog::query::written_table;
+use binlog::charset::names::NameCollation;
+use binlog::event::{AlterPhase, FormatDescription, StreamState};
+use binlog::query::{savepoint_name, written_table};
 
 use super::*;
 
@@ -13,7 +14,7 @@ impl Instance {
     pub(super) fn on_query(&mut self, header: &EventHeader, q: &Query<'_>, out: &mut Output) -> Flow {
         let place = self.place(header, false);
         let names = self.server.names;
-        let sql = q.text();
+        let (sql, logged) = (q.text(), q.sql);
         let q = &Query { sql: sql.as_bytes(), charset: Charset::Utf8mb4, ..*q };
         let kind = classify_query(q.sql);
         if kind == QueryKind::Begin && self.open.as_ref().is_some_and(|open| open.begun && open.gtid.is_none()) {
@@ -43,8 +44,8 @@ impl Instance {
                 }
                 return self.commit(header, None, XaChange::None, out);
             }
-            QueryKind::Savepoint => open.savepoint(&savepoint_name(q.sql)),
-            QueryKind::RollbackToSavepoint => open.rollback_to(&savepoint_name(q.sql)),
+            QueryKind::Savepoint => open.savepoint(savepoint_weights(&open.stream, logged)),
+            QueryKind::RollbackToSavepoint => self.rollback_to(logged, out),
             QueryKind::Ddl(ddl) => {
                 let database = text(q.schema);
                 let ends = !open.begun;
@@ -81,6 +82,9 @@ impl Instance {
     /// it names is not stopped: it need not be the one that was changed (a view), nor the only one (triggers, cascades,
     /// joins), and nothing may have been changed at all.
     pub(super) fn statement_format(&mut self, q: &Query<'_>, out: &mut Output) {
+        if self.skipping_open() {
+            return;
+        }
         let (verb, named) = (verb_of(q.sql), written_table(q.sql));
         let name = named.map_or_else(
             || text(q.schema),
@@ -115,6 +119,25 @@ impl Instance {
             at.file
         );
         self.incident(IncidentCode::StatementFormat, &name, message, out);
+    }
+
+    /// To a savepoint that was set before the first logged change, the server logs the rollback of the whole: so every
+    /// name here is known. `sql` is as logged, which is UTF-8 whatever the session's character set.
+    fn rollback_to(&mut self, sql: &[u8], out: &mut Output) {
+        let Some(open) = self.open.as_mut() else { return };
+        if open.rollback_to(&savepoint_weights(&open.stream, sql)) {
+            return;
+        }
+        let start = open.start.clone();
+        if self.skipping_open() {
+            return;
+        }
+        let message = format!(
+            "the transaction that begins at {start} goes back to a savepoint that it did not set ({}): rows of it that were \
+             rolled back may be published; compare its tables with the server",
+            text(sql)
+        );
+        self.incident(IncidentCode::ServerIncident, "", message, out);
     }
 
     pub(super) fn schema_changed(
@@ -202,12 +225,7 @@ fn power_of_ten(n: u64) -> bool {
     n.checked_ilog10().is_some_and(|digits| n == 10_u64.pow(digits))
 }
 
-/// The name in `SAVEPOINT name` or `ROLLBACK TO name`, which the server writes last and quoted.
-fn savepoint_name(sql: &[u8]) -> String {
-    let sql = text(sql);
-    let sql = sql.trim();
-    match sql.strip_suffix('`').and_then(|s| s.split_once('`')) {
-        Some((_, name)) => name.replace("``", "`"),
-        None => sql.rsplit(char::is_whitespace).next().unwrap_or_default().to_string(),
-    }
+fn savepoint_weights(stream: &StreamState, sql: &[u8]) -> Vec<u16> {
+    let collation = stream.format().map_or(NameCollation::General, FormatDescription::name_collation);
+    collation.weights(&savepoint_name(sql).unwrap_or_default())
 }

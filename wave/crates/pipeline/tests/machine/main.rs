@@ -6,6 +6,7 @@ mod history;
 mod quarantine;
 mod settled;
 mod slices;
+mod statements;
 
 use std::time::Duration;
 
@@ -65,15 +66,24 @@ struct Owner {
 }
 
 impl Owner {
-    fn take(machine: Instance, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {
+    fn new(machine: Instance) -> Owner {
         let now = Now { monotonic: Duration::from_secs(1), unix_us: 1 };
-        let feeds = machine.config().feeds.len();
-        let mut owner = Owner { machine, out: Output::default(), now };
-        let fresh = checkpoint.is_none();
+        Owner { machine, out: Output::default(), now }
+    }
+
+    /// Takes the source; without a checkpoint the start is asked for then.
+    fn own(&mut self, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) {
+        let feeds = self.machine.config().feeds.len();
         let owned = Ownership { epoch: 1, incarnation: 1, checkpoint, parked: Vec::new(), quarantined };
-        owner.give(Input::Start);
-        owner.give(Input::Taken(Box::new(owned)));
-        owner.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }; feeds]));
+        self.give(Input::Start);
+        self.give(Input::Taken(Box::new(owned)));
+        self.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }; feeds]));
+    }
+
+    fn take(machine: Instance, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {
+        let mut owner = Owner::new(machine);
+        let fresh = checkpoint.is_none();
+        owner.own(checkpoint, quarantined);
         if fresh {
             owner.give(Input::StartResolved(Box::new(Start { position: Position::default(), skip: None })));
             owner.give(Input::CheckpointWritten);
