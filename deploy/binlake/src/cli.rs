@@ -117,7 +117,7 @@ struct TailArgs {
     #[arg(long, value_name = "POSITION")]
     until: Option<String>,
     /// End after this many rows
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// End with one line on stderr: rows, transactions, bytes, seconds, rows/s, MB/s
     #[arg(long)]

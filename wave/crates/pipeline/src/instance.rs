@@ -312,11 +312,7 @@ impl Instance {
             Input::FileAnswered { file, begun } => self.file_answered(&file, begun, now, out),
             Input::Tick => self.tick(now, out),
             Input::Stop => self.stop(now, out),
-            Input::EndOfInput => {
-                self.cut_off(out);
-                self.finishing = true;
-                self.tick(now, out);
-            }
+            Input::EndOfInput => self.end_of_input(now, out),
         }
     }
 

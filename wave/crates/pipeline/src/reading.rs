@@ -147,6 +147,20 @@ impl Instance {
         self.incident(IncidentCode::RolledBack, "", message, out);
     }
 
+    /// All files are read.
+    pub(crate) fn end_of_input(&mut self, now: Now, out: &mut Output) {
+        self.cut_off(out);
+        if let Some(Skip::UntilPosition(start)) = &self.skip
+            && self.read.file_pos < *start
+        {
+            let message = format!("the wanted start {start} is not in the files, which end at {}", self.read.file_pos);
+            let failure = Failure::new(FailureKind::Permanent, Cause::Conflict, message);
+            return self.handle(now, Input::Disconnected(failure), out);
+        }
+        self.finishing = true;
+        self.handle(now, Input::Tick, out);
+    }
+
     /// `log_pos` is 32 bits wide and wraps in files beyond 4 GiB; artificial events carry 0, a replica's own a place in
     /// its relay log.
     fn track_position(&mut self, header: &EventHeader) {

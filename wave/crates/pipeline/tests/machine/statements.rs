@@ -2,7 +2,7 @@
 
 use binlake_pipeline::feed::Format;
 use binlake_pipeline::format::maxwell_json;
-use binlake_pipeline::io::{Command, Input, Server, Skip, Start};
+use binlake_pipeline::io::{Command, Ended, Input, Server, Skip, Start};
 use binlog::position::{FilePos, Position};
 use kit::events;
 
@@ -84,4 +84,25 @@ fn statements_before_the_start_are_not_missed() {
     assert_eq!(looking_for("b.000001", 4).incidents().len(), 1, "the first of the table");
     let said = looking_for("b.000001", 400).incidents();
     assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_start_that_is_not_in_the_files_is_an_error() {
+    for (file, pos, found) in
+        [("b.000001", 400, true), ("b.000001", 401, false), ("b.000002", 4, false), ("c.000001", 4, false)]
+    {
+        let mut owner = looking_for(file, pos);
+        owner.give(Input::EndOfInput);
+        let ended = owner.out.commands.iter().find_map(|c| match c {
+            Command::Finished(ended) => Some(ended.clone()),
+            _ => None,
+        });
+        match ended {
+            Some(Ended::Done) => assert!(found, "{file}:{pos}"),
+            Some(Ended::Failed(failure)) => {
+                assert!(!found && failure.message.contains(&format!("{file}:{pos}")), "{failure:?}");
+            }
+            None => panic!("{file}:{pos}: goes on"),
+        }
+    }
 }
