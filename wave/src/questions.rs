@@ -105,6 +105,7 @@ impl ServerQuestions {
     fn read_definition(&self, server: &Server, key: &Key, at: &FilePos) -> Result<TableDefinition, Failure> {
         const TRIES: usize = 5;
         let mut sql = Sql::connect(&self.source)?;
+        sql.plain_session()?;
         let mut end = sql.log_end()?.file_pos;
         for _ in 0..TRIES {
             let name = name_at_end(key, at, &self.changes_between(server, at, &end)?)?;

@@ -46,6 +46,15 @@ impl Sql {
         Ok(Sql { client, source: source.clone() })
     }
 
+    /// Makes answers complete and literals mean the same, whatever the server's defaults for sessions are.
+    ///
+    /// # Errors
+    /// A broken connection.
+    pub fn plain_session(&mut self) -> Result<(), Failure> {
+        self.query("SET SESSION sql_mode = '', sql_select_limit = 18446744073709551615, sql_big_selects = 1")
+            .map(|_| ())
+    }
+
     /// Ends the connection politely.
     pub fn close(self) {
         self.client.close();

@@ -27,6 +27,7 @@ pub(super) fn check(
     rights: &Rights,
     findings: &mut Findings,
 ) -> CommandResult {
+    sql.plain_session()?;
     let all = format!(
         "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' \
          AND TABLE_SCHEMA NOT IN {SYSTEM} ORDER BY TABLE_SCHEMA, TABLE_NAME"

@@ -300,8 +300,16 @@ fn a_change_that_is_not_in_the_log_is_read_again() {
     mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY, a INT)").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let args = args(&mysql, &dir);
+    // What the server sets for sessions does not cut or bend the answers.
+    mysql
+        .sql(
+            "SET GLOBAL sql_select_limit = 1; \
+             SET GLOBAL sql_mode = CONCAT(@@GLOBAL.sql_mode, ',NO_BACKSLASH_ESCAPES'); \
+             CREATE TABLE it.`\\` (id BIGINT PRIMARY KEY, a INT)",
+        )
+        .unwrap();
     let mut up = start(&args);
-    mysql.sql("INSERT INTO it.t VALUES (1, 1)").unwrap();
+    mysql.sql("INSERT INTO it.t VALUES (1, 1); INSERT INTO it.`\\` VALUES (1, 1)").unwrap();
     up.wait_settled(&mysql);
     mysql
         .sql(
@@ -312,8 +320,9 @@ fn a_change_that_is_not_in_the_log_is_read_again() {
     up.wait_settled(&mysql);
     assert_no_quarantine(&up);
     up.stop();
-    let rows = rows_of(&read_local(dir.path(), &topic_of(mysql.port())), "t");
-    assert_eq!(rows, [json!({"id": 1, "a": 1}), json!({"id": 2, "a": 2, "b": "two"})]);
+    let rows = read_local(dir.path(), &topic_of(mysql.port()));
+    assert_eq!(rows_of(&rows, "t"), [json!({"id": 1, "a": 1}), json!({"id": 2, "a": 2, "b": "two"})]);
+    assert_eq!(rows_of(&rows, "\\"), [json!({"id": 1, "a": 1})]);
 }
 
 #[test]
