@@ -188,6 +188,9 @@ fn render(sources: &[SourceStatus]) -> String {
         for (name, value) in rows {
             let _ = write!(html, "<tr><th>{name}<td>{value}");
         }
+        if let Some(silent) = &s.silent {
+            let _ = write!(html, "<tr><th>trouble<td><span class=bad>{}</span>", escape(silent));
+        }
         let stopped = [("parked feed", &s.parked), ("quarantined table", &s.quarantined)];
         for (what, list) in stopped.into_iter().chain([("rows missing of", &s.as_statements)]) {
             for item in list {

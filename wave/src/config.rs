@@ -47,7 +47,8 @@ section! {
         heartbeat: Duration = Duration::from_secs(1), in Duration::from_millis(100) => Duration::from_secs(600);
         /// Time between two checkpoints: about what is read and delivered again after a crash.
         checkpoint_interval: Duration = Duration::from_millis(500), in Duration::from_millis(10) => Duration::from_secs(60);
-        /// A feed that settles nothing for this long while others do is parked, so that it does not stop them.
+        /// A feed that settles nothing for this long while others do is parked, so that it does not stop them. Where nobody
+        /// is parked for it, a record that is out for so long is a problem of the source.
         park_after: Duration = Duration::from_secs(10), in Duration::from_secs(1) => Duration::from_secs(3600);
         /// A parked feed is tried again after 5 s, then after pauses that grow to this.
         catch_up_max: Duration = Duration::from_secs(300), in Duration::from_secs(1) => Duration::from_secs(86_400);

@@ -44,6 +44,8 @@ pub struct SourceStatus {
     pub reconnects: u64,
     /// It has streamed since this process started.
     pub streamed: bool,
+    /// A target that does not acknowledge what was sent to it.
+    pub silent: Option<String>,
     pub parked: Vec<StopLine>,
     pub quarantined: Vec<StopLine>,
     /// Tables with changes that were logged as statements since this process started.
@@ -66,6 +68,7 @@ impl SourceStatus {
             "ended" => problems.push(format!("{} has ended{why}", self.source)),
             state => problems.push(format!("{} is {}{why}", self.source, state.replace('_', " "))),
         }
+        problems.extend(self.silent.iter().map(|silent| format!("{}: {silent}", self.source)));
         let stopped =
             |what: &str, s: &StopLine| format!("{}: {what} {}: {}; {}", self.source, s.name, s.reason, s.todo);
         problems.extend(self.parked.iter().map(|s| stopped("parked feed", s)));
@@ -276,6 +279,12 @@ impl StatusCell {
             s.in_flight_bytes = machine.in_flight_bytes();
             s.queued_bytes = queued as u64;
             s.reconnects = totals.reconnects;
+            s.silent = machine.silent().map(|(feed, age)| {
+                format!(
+                    "a record for {feed} is not acknowledged for {} s: is its target there and fast enough?",
+                    age.as_secs()
+                )
+            });
             let feed = |(name, stop)| StopLine::feed(name, stop, machine.catching_up() == Some(name));
             s.parked = machine.parked().map(feed).collect();
             let table = |(name, stop): (String, &Stopped)| StopLine::table(&name, stop);
@@ -327,8 +336,8 @@ impl Counted {
                 self.at_end_us = now;
                 now
             }
-            (true, true) => machine.last_event_us(),
-            (false, _) => machine.last_event_us().max(self.at_end_us),
+            (true, true) => machine.unsettled_us().unwrap_or_else(|| machine.last_event_us()),
+            (false, _) => machine.unsettled_us().unwrap_or_else(|| machine.frontier().commit_us.max(self.at_end_us)),
         };
         now.saturating_sub(if since == 0 { self.at_end_us } else { since })
     }

@@ -523,7 +523,7 @@ impl StatusLines {
 fn line(s: &SourceStatus, rate: f64) -> String {
     let trouble = match (s.parked.first(), s.quarantined.len(), s.as_statements.len()) {
         (Some(p), _, _) => format!("  PARKED {p}"),
-        (None, 0, 0) => String::new(),
+        (None, 0, 0) => s.silent.as_ref().map_or_else(String::new, |silent| format!("  TROUBLE: {silent}")),
         (None, 0, n) => format!("  ROWS MISSING of {n} table(s), logged as statements"),
         (None, n, _) => format!("  {n} table(s) QUARANTINED"),
     };

@@ -26,7 +26,7 @@ macro_rules! table {
 
 table! {
     SOURCE_LAG_SECONDS: Gauge, "source_lag_seconds", ["source"], 1.0,
-        "Seconds since the commit of the last transaction read while something is read and not acknowledged; since the last moment at the end of the log while not connected; else 0.";
+        "Seconds since the commit of the oldest transaction that is read and not acknowledged; of the last one read while more is waiting to be read; since the last moment at the end of the log while not connected; else 0.";
     SOURCE_LAG_BYTES: Gauge, "source_lag_bytes", ["source"], 1.0,
         "Bytes of the source's log that are not read yet, asked of the server every 10 s; NaN while unknown.";
     SOURCE_CONNECTED: Gauge, "source_connected", ["source"], 1.0,

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use kit::{Kafka, MariaDb, MySql, Process, Proxy};
+use kit::{Kafka, MariaDb, MySql, Process, Proxy, wait_until};
+use serde_json::Value;
 
 use crate::support::{
     LOAD_TABLE, SOON, Up, assert_complete, assert_exact, changes_of_lines, changes_of_server, ids, load_for,
@@ -241,19 +242,36 @@ fn kafka_broker_killed_and_started() {
     let mysql = MySql::start().unwrap();
     mysql.sql(LOAD_TABLE).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let (url, to) = (mysql.url(), format!("kafka://{}", kafka.bootstrap()));
-    let data = dir.path().to_str().unwrap();
-    let mut up =
-        Up::start(&["--source", &url, "--tables", "it.*", "--to", &to, "--topic", "changes", "--data-dir", data]);
+    let to = format!("kafka://{}", kafka.bootstrap());
+    let file = dir.path().join("up.toml");
+    let text = format!(
+        "[up]\ndata_dir = \"{}\"\nto = \"{to}\"\n[[source]]\nurl = \"{}\"\nname = \"db\"\n\
+         [[source.feed]]\ntopic = \"changes\"\ntables = \"it.*\"\n[wave]\npark_after = \"1s\"\n",
+        dir.path().join("data").display(),
+        mysql.url()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut up = Up::start(&["--config", file.to_str().unwrap()]);
+    let verdict = || -> (u16, Value) {
+        let (code, body) = up.get("/healthz");
+        (code, serde_json::from_str(&body).unwrap())
+    };
     up.wait_streaming();
     under_load(&mysql, || {
         load_for(1000);
         kafka.kill_broker(1).unwrap();
-        load_for(1000);
+        // It connects, streams and reads: that nothing arrives is a problem all the same.
+        let problem =
+            |v: &Value| v["problems"][0].as_str().is_some_and(|p| p.starts_with("db: a record for changes is not"));
+        assert!(wait_until(SOON, || verdict().0 == 503 && problem(&verdict().1)), "{:#}", verdict().1);
+        assert!(up.health()["lag_seconds"].as_f64() > Some(0.9), "{:#}", up.health());
         kafka.start_broker(1).unwrap();
         load_for(500);
     });
     up.wait_settled(&mysql);
+    assert!(wait_until(SOON, || verdict().0 == 200), "{:#}", verdict().1);
+    let told = up.process.stderr().matches("is not acknowledged for 1 s").count();
+    assert_eq!(told, 1, "{}", up.process.stderr());
     up.stop();
     let read = ["read", "--from", &to, "--topic", "changes", "--until-end"];
     assert_exact(&crate::support::lines(&read), &mysql);

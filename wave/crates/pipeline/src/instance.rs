@@ -142,6 +142,8 @@ pub struct Instance {
     /// Of the last call.
     pub(crate) now: Duration,
     pub(crate) ledger: Ledger<End>,
+    /// Ticks in a row at which a record was out for too long.
+    overdue: u32,
     pub(crate) frontier: Checkpoint,
     pub(crate) has_checkpoint: bool,
     pub(crate) dirty: bool,
@@ -211,6 +213,7 @@ impl Instance {
             rows_left: config.limit,
             now: Duration::ZERO,
             ledger: Ledger::new(config.feeds.len()),
+            overdue: 0,
             config,
             spills,
             state: State::Idle,
@@ -427,6 +430,7 @@ impl Instance {
             self.stop(now, out);
         }
         self.park_stalled(now, out);
+        self.tell_silence(now, out);
         self.start_catch_up(now, out);
         self.write_checkpoint(now, out);
         if self.state == State::Draining

@@ -172,6 +172,18 @@ impl<T> Ledger<T> {
         self.records.front().map(|record| record.since)
     }
 
+    /// Its feed.
+    #[must_use]
+    pub fn oldest_feed(&self) -> Option<usize> {
+        self.records.front().map(|record| usize::from(record.feed))
+    }
+
+    /// The end of the oldest transaction that is not settled.
+    #[must_use]
+    pub fn first(&self) -> Option<&T> {
+        self.entries.front().map(|entry| &entry.end)
+    }
+
     #[must_use]
     pub fn in_flight_bytes(&self) -> u64 {
         self.bytes

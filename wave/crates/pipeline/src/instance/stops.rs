@@ -8,6 +8,8 @@ use crate::table_name;
 
 /// Entries that one write may delete; a batch of the coordination is bounded.
 const RELEASED_PER_WRITE: usize = 8;
+/// Ticks that find a record out for too long before that is told.
+pub(super) const OVERDUE: u32 = 2;
 
 impl Instance {
     /// Whether other feeds would go on without this one: with nobody else to protect, the instance rather waits.
@@ -91,6 +93,31 @@ impl Instance {
                 self.end_epoch(reason, now, out);
                 return;
             }
+        }
+    }
+
+    /// Where nobody is parked for it (the only feed, or all of them), a target that does not answer is told.
+    pub(super) fn tell_silence(&mut self, now: Now, out: &mut Output) {
+        let after = self.config.limits.park_after;
+        let age = self.ledger.oldest().map_or(Duration::ZERO, |oldest| now.monotonic.saturating_sub(oldest));
+        if age < after {
+            // One that is only slow is told once, not at each record.
+            if age < after / 2 {
+                self.overdue = 0;
+            }
+            return;
+        }
+        self.overdue = self.overdue.saturating_add(1);
+        // The reports that a driver was kept from collecting come behind its first tick.
+        if self.overdue == OVERDUE
+            && let Some((name, _)) = self.silent()
+        {
+            let message = format!(
+                "a record is not acknowledged for {} s: the target is away or too slow; nothing is given up, the checkpoint \
+                 waits and reading stops when too much is out",
+                after.as_secs()
+            );
+            self.incident(IncidentCode::FeedFailing, name, message, out);
         }
     }
 

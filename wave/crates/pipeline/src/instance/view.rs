@@ -59,6 +59,12 @@ impl Instance {
         self.last_event_us
     }
 
+    /// Commit time of the oldest transaction that is read and not settled, microseconds since the Unix epoch.
+    #[must_use]
+    pub fn unsettled_us(&self) -> Option<u64> {
+        self.ledger.first().map(|end| end.commit_us).filter(|us| *us > 0)
+    }
+
     #[must_use]
     pub fn in_flight_bytes(&self) -> u64 {
         self.ledger.in_flight_bytes()
@@ -67,6 +73,14 @@ impl Instance {
     /// Names of parked feeds with the reasons.
     pub fn parked(&self) -> impl Iterator<Item = (&str, &Stopped)> {
         self.config.feeds.iter().zip(&self.feeds).filter_map(|(c, f)| f.parked.as_ref().map(|s| (c.name.as_str(), s)))
+    }
+
+    /// The feed whose record waits for its acknowledgement for too long, and how long.
+    #[must_use]
+    pub fn silent(&self) -> Option<(&str, Duration)> {
+        let (feed, since) = self.ledger.oldest_feed().zip(self.ledger.oldest())?;
+        let name = self.feed_name(feed).filter(|_| self.overdue >= stops::OVERDUE)?;
+        Some((name, self.now.saturating_sub(since)))
     }
 
     /// Changes that were logged as statements since this machine began, by the table or database they name.

@@ -1,6 +1,8 @@
 //! How far it says that everything is settled: with nothing out, also events that end no transaction. MariaDB logs such
 //! a while after the last transaction, and a log may end with them for days.
 
+use std::time::Duration;
+
 use binlake_pipeline::feed::Format;
 use binlake_pipeline::format::maxwell_json;
 use binlake_pipeline::io::{Batch, Command, Ended, Input, Outcome};
@@ -41,6 +43,32 @@ fn events_after_the_last_transaction_count_once_that_is_settled() {
 
     owner.give(Input::Events(batch([&checkpoint(480), &events::begin()])));
     assert_eq!(owner.machine.settled().to_string(), "b.000001:480", "and not what is open");
+}
+
+#[test]
+fn a_target_that_is_silent_is_told_once_until_it_answers() {
+    let mut owner = writer();
+    let told = |owner: &Owner| {
+        let failing = |c: &&Command| matches!(c, Command::Incident(i) if i.code.name() == "feed_failing");
+        owner.out.commands.iter().filter(failing).count()
+    };
+    let wait = |owner: &mut Owner, seconds| {
+        owner.now.monotonic += Duration::from_secs(seconds);
+        owner.give(Input::Tick);
+        (told(owner), owner.machine.silent().map(|(feed, age)| (feed.to_owned(), age.as_secs())))
+    };
+    let silent = |seconds| Some(("f".to_owned(), seconds));
+    owner.give(Input::Events(transaction()));
+    assert_eq!(wait(&mut owner, 9), (0, None));
+    assert_eq!(wait(&mut owner, 2), (0, None), "the driver itself may have been kept from its reports");
+    assert_eq!(wait(&mut owner, 1), (1, silent(12)));
+    assert_eq!(wait(&mut owner, 60), (1, silent(72)));
+    let token = owner.out.sends[0].token;
+    owner.give(Input::Report { token, outcome: Outcome::Settled });
+    assert_eq!(wait(&mut owner, 1), (1, None));
+
+    owner.give(Input::Events(transaction()));
+    assert_eq!((wait(&mut owner, 11), wait(&mut owner, 1)), ((1, None), (2, silent(12))));
 }
 
 #[test]
