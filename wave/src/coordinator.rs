@@ -1,5 +1,6 @@
 //! The coordination of one instance, off its thread: a take or a fenced write may wait for a disk or a network.
 
+use std::num::NonZeroU32;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,6 +43,7 @@ pub enum Request {
         unpark: Vec<String>,
         quarantine: Vec<(String, Stopped)>,
         release: Vec<String>,
+        pin: Vec<(String, u32)>,
     },
 }
 
@@ -90,9 +92,11 @@ fn answer(backend: &mut dyn Ownable, source: &SourceId, owner: &str, request: Re
                 Err(failure) => Input::TakeFailed(failure),
             }
         }
-        Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release } => {
+        Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin } => {
             let parked = park.iter().map(|(feed, stopped)| put("parked", feed, stopped));
             let stops = parked.chain(quarantine.iter().map(|(table, stopped)| put("quarantine", table, stopped)));
+            let pins = pin.iter().map(|(topic, partitions)| pin_entry(topic, *partitions));
+            let stops = stops.chain(pins.map(|(name, bytes)| Write::Put { name, bytes }));
             let fence = Fence { source: source.clone(), epoch };
             // An entry goes with its checkpoint, never ahead of it.
             let mut last = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
@@ -107,8 +111,8 @@ fn answer(backend: &mut dyn Ownable, source: &SourceId, owner: &str, request: Re
     }
 }
 
-/// Writes a checkpoint with the stops that it passes. More than one batch takes are written ahead of it: a stop whose
-/// checkpoint never follows is found again when its position is read again.
+/// Writes a checkpoint with the stops that it passes and the counts of partitions. More than one batch takes are written
+/// ahead of it: a stop whose checkpoint never follows is found again when its position is read again.
 fn write(
     backend: &mut dyn Ownable,
     fence: &Fence,
@@ -139,6 +143,19 @@ pub(crate) fn entry(kind: &str, name: &str, stopped: &Stopped) -> (String, Vec<u
     (format!("{kind}/{name}"), stopped.to_bytes())
 }
 
+/// Under which counts of partitions are stored, by topic.
+pub(crate) const PINNED: &str = "partitions/";
+
+pub(crate) fn pin_entry(topic: &str, partitions: u32) -> (String, Vec<u8>) {
+    (format!("{PINNED}{topic}"), partitions.to_string().into_bytes())
+}
+
+/// None when it is no count that can be.
+pub(crate) fn pin_of(name: &str, bytes: &[u8]) -> Option<(String, u32)> {
+    let partitions = str::from_utf8(bytes).ok()?.parse::<NonZeroU32>().ok()?;
+    Some((name.strip_prefix(PINNED)?.to_owned(), partitions.get()))
+}
+
 fn put(kind: &str, name: &str, stopped: &Stopped) -> Write {
     let (name, bytes) = entry(kind, name, stopped);
     Write::Put { name, bytes }
@@ -150,8 +167,13 @@ fn ownership(taken: Taken) -> Result<Ownership, Failure> {
         Some(bytes) => Some(Checkpoint::from_bytes(&bytes).map_err(|e| damaged(e.to_string()))?),
         None => None,
     };
-    let (mut parked, mut quarantined) = (Vec::new(), Vec::new());
+    let (mut parked, mut quarantined, mut pinned) = (Vec::new(), Vec::new(), Vec::new());
     for (name, bytes) in taken.entries {
+        if name.starts_with(PINNED) {
+            let pin = pin_of(&name, &bytes);
+            pinned.push(pin.ok_or_else(|| damaged(format!("entry {name} cannot be read: no count of partitions")))?);
+            continue;
+        }
         let list = match name.split_once('/') {
             Some(("parked", feed)) => Some((&mut parked, feed)),
             Some(("quarantine", table)) => Some((&mut quarantined, table)),
@@ -162,7 +184,7 @@ fn ownership(taken: Taken) -> Result<Ownership, Failure> {
             list.push((subject.to_string(), stopped));
         }
     }
-    Ok(Ownership { epoch: taken.epoch, incarnation: taken.incarnation, checkpoint, parked, quarantined })
+    Ok(Ownership { epoch: taken.epoch, incarnation: taken.incarnation, checkpoint, parked, quarantined, pinned })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
@@ -204,6 +226,7 @@ mod tests {
             park: vec![("feed".to_string(), stopped.clone())],
             unpark: Vec::new(),
             release: vec!["db.t7".to_string()],
+            pin: (1..=50).map(|i| (format!("topic{i}"), i)).collect(),
             quarantine: (0..200).map(|i| (format!("db.t{i}"), stopped.clone())).collect(),
         };
         let answered = answer(&mut backend, &source, "a", request);
@@ -211,5 +234,7 @@ mod tests {
         let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };
         assert!(ownership.checkpoint.is_some());
         assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (1, 199), "one was released");
+        assert_eq!(ownership.pinned.len(), 50);
+        assert!(ownership.pinned.contains(&("topic7".to_string(), 7)));
     }
 }

@@ -375,9 +375,9 @@ impl Loop {
             }
             Command::Connect { from, after } => self.source.connect(&from, after),
             Command::Disconnect => self.source.disconnect(),
-            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, release } => {
+            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin } => {
                 self.awaiting += 1;
-                let write = Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release };
+                let write = Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin };
                 self.coordinator.ask(write);
             }
             Command::CatchUp { feed, ownership } => self.start_catch_up(feed, *ownership),

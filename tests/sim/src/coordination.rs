@@ -20,6 +20,7 @@ pub(crate) enum Request {
         park: Stops,
         unpark: Vec<String>,
         quarantine: Stops,
+        pin: Vec<(String, u32)>,
     },
 }
 
@@ -30,6 +31,7 @@ pub(crate) fn batch(
     park: Stops,
     unpark: Vec<String>,
     quarantine: Stops,
+    pin: Vec<(String, u32)>,
 ) -> Vec<Write> {
     let put = |kind: &str, (name, stopped): (String, Stopped)| Write::Put {
         name: format!("{kind}/{name}"),
@@ -39,6 +41,10 @@ pub(crate) fn batch(
     batch.extend(park.into_iter().map(|stop| put("parked", stop)));
     batch.extend(unpark.into_iter().map(|name| Write::Delete { name: format!("parked/{name}") }));
     batch.extend(quarantine.into_iter().map(|stop| put("quarantine", stop)));
+    batch.extend(pin.into_iter().map(|(topic, partitions)| Write::Put {
+        name: format!("partitions/{topic}"),
+        bytes: partitions.to_string().into_bytes(),
+    }));
     batch
 }
 
@@ -65,6 +71,13 @@ fn stops(entries: &BTreeMap<String, Vec<u8>>, kind: &str) -> Stops {
     entries.iter().filter_map(stop).collect()
 }
 
+fn pinned(entries: &BTreeMap<String, Vec<u8>>) -> Vec<(String, u32)> {
+    let pin = |(name, bytes): (&String, &Vec<u8>)| {
+        Some((name.strip_prefix("partitions/")?.to_string(), str::from_utf8(bytes).ok()?.parse().ok()?))
+    };
+    entries.iter().filter_map(pin).collect()
+}
+
 #[must_use]
 pub(crate) fn taken(taken: &Taken) -> Input {
     let known = known(taken.epoch, taken.incarnation, taken.checkpoint.as_deref(), &taken.entries);
@@ -74,6 +87,7 @@ pub(crate) fn taken(taken: &Taken) -> Input {
         checkpoint: known.checkpoint,
         parked: known.parked.into_iter().collect(),
         quarantined: stops(&taken.entries, "quarantine"),
+        pinned: pinned(&taken.entries),
     }))
 }
 

@@ -14,7 +14,7 @@ use pipeline::spill::SpillStore;
 use publish::{PublishError, Publisher};
 
 use super::{EventSource, Loop, Parts, Runner, SourceQuestions, publish_failure};
-use crate::coordinator::{Ownable, entry};
+use crate::coordinator::{Ownable, PINNED, entry, pin_entry, pin_of};
 use crate::status::StatusCell;
 
 /// What an instance is connected to.
@@ -115,10 +115,11 @@ struct Entry {
 
 impl Entry {
     fn new(ownership: Ownership, feed: usize, owner: mpsc::Sender<Input>) -> Self {
-        let Ownership { epoch, incarnation, checkpoint, quarantined, .. } = ownership;
+        let Ownership { epoch, incarnation, checkpoint, quarantined, pinned, .. } = ownership;
         let stored = quarantined.iter().map(|(table, stopped)| entry("quarantine", table, stopped));
-        let entries: BTreeMap<String, Vec<u8>> = stored.collect();
+        let mut entries: BTreeMap<String, Vec<u8>> = stored.collect();
         let quarantined = entries.keys().cloned().collect();
+        entries.extend(pinned.iter().map(|(topic, partitions)| pin_entry(topic, *partitions)));
         let checkpoint = checkpoint.map(|c| c.to_bytes());
         Entry { given: Some(Taken { epoch, incarnation, checkpoint, entries }), quarantined, feed, owner }
     }
@@ -130,9 +131,10 @@ impl Ownable for Entry {
     }
 
     fn write(&mut self, _fence: &Fence, batch: &[Write]) -> Result<(), CoordError> {
-        let mut settled = None;
+        let (mut settled, mut pinned) = (None, Vec::new());
         for write in batch {
             match write {
+                Write::Put { name, bytes } if name.starts_with(PINNED) => pinned.extend(pin_of(name, bytes)),
                 Write::Put { name, bytes } if !self.quarantined.contains(name) => {
                     let reason = serde_json::from_slice(bytes).map_or(String::new(), |s: Stopped| s.reason);
                     let name = name.strip_prefix("quarantine/").unwrap_or(name);
@@ -144,7 +146,7 @@ impl Ownable for Entry {
         }
         let Some(bytes) = settled else { return Ok(()) };
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(|e| CoordError::Invalid(e.to_string()))?;
-        let caught_up = Input::CaughtUp { feed: self.feed, checkpoint: Box::new(checkpoint) };
+        let caught_up = Input::CaughtUp { feed: self.feed, checkpoint: Box::new(checkpoint), pinned };
         self.owner.send(caught_up).map_err(|_| CoordError::Unavailable("the instance has ended".into()))
     }
 }

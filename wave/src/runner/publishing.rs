@@ -98,13 +98,13 @@ impl Loop {
         for (feed, topic) in self.topics.clone().iter().enumerate() {
             if self.machine.feed_name(feed).is_some_and(|n| parked.iter().any(|p| p == n)) {
                 ids.push(TopicId(u32::MAX));
-                opened.push(OpenTopic { topic: u32::MAX, partitions: 0 });
+                opened.push(OpenTopic::default());
                 continue;
             }
             match self.publisher.open(topic) {
                 Ok((id, partitions)) => {
                     ids.push(id);
-                    opened.push(OpenTopic { topic: id.0, partitions });
+                    opened.push(OpenTopic { topic: id.0, name: topic.name.clone(), partitions });
                 }
                 Err(e) => {
                     self.feed(Input::OpenFailed { feed: Some(feed), failure: publish_failure(&e) });

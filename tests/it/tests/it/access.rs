@@ -177,16 +177,32 @@ fn a_right_that_is_taken_back_stops_its_feed_alone() {
     assert!(up.process.is_running());
     shows_no_password(&format!("{}{}{}", up.health(), up.get("/").1, up.process.stderr()));
 
-    // Granted again: it comes back by itself with what was missed.
+    // Granted again: it comes back by itself with what was missed. Meanwhile a topic got partitions, of which no use is made.
+    kafka.tool("org.apache.kafka.tools.TopicCommand", &["--alter", "--topic", "a", "--partitions", "8"]).unwrap();
     kafka.allow(USER, "b", &WRITE).unwrap();
     mysql.sql("INSERT INTO it.b VALUES (3); INSERT INTO it.a VALUES (3)").unwrap();
-    let back = || up.health()["parked"].as_array().is_some_and(Vec::is_empty);
-    assert!(wait_until(2 * SOON, back), "{:#}", up.health());
+    let back = |up: &Up| up.health()["parked"].as_array().is_some_and(Vec::is_empty);
+    assert!(wait_until(2 * SOON, || back(&up)), "{:#}", up.health());
+    mysql.sql("INSERT INTO it.a VALUES (4), (5), (6), (7)").unwrap();
     up.wait_settled(mysql);
+    let told = |up: &Up| up.health().to_string().contains("topic a has 8 partitions now; records go on to the first 1");
+    assert!(told(&up), "{:#}", up.health());
     up.stop();
     shows_no_password(&up.process.stderr());
-    assert_eq!(servers.ids("a"), [1, 2, 3]);
     assert_eq!(servers.ids("b"), [1, 2, 3]);
+
+    // Another process knows how many were there.
+    let mut up = Up::start(&["--config", &configuration(&servers, dir.path())]);
+    up.wait_streaming();
+    mysql.sql("INSERT INTO it.a VALUES (8), (9)").unwrap();
+    up.wait_settled(mysql);
+    assert!(told(&up), "{:#}", up.health());
+    up.stop();
+    assert_eq!(servers.ids("a"), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let ends = kafka.tool("org.apache.kafka.tools.GetOffsetShell", &["--topic", "a"]).unwrap();
+    let ends = String::from_utf8(ends).unwrap();
+    let empty = |line: &str| line.ends_with(":0");
+    assert!(ends.lines().count() == 8 && ends.lines().skip(1).all(empty), "{ends}");
 }
 
 /// Two feeds of one source; the password of Kafka is in a file.

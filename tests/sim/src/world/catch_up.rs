@@ -41,11 +41,17 @@ impl World {
     }
 
     /// A checkpoint of a catch-up goes to the owner, who stores it beside its own.
-    pub(super) fn write_of_catch_up(&mut self, p: usize, checkpoint: pipeline::checkpoint::Checkpoint) {
+    pub(super) fn write_of_catch_up(
+        &mut self,
+        p: usize,
+        checkpoint: pipeline::checkpoint::Checkpoint,
+        pinned: Vec<(String, u32)>,
+    ) {
         let process = &self.processes[p];
         let (feed, owner) = (process.feeds[0], process.catch_up.as_ref().map_or(0, |c| c.owner));
         let at = self.answer_in_order(p, Input::CheckpointWritten);
-        self.schedule(at, Event::Answer(owner, Input::CaughtUp { feed, checkpoint: Box::new(checkpoint) }));
+        let caught_up = Input::CaughtUp { feed, checkpoint: Box::new(checkpoint), pinned };
+        self.schedule(at, Event::Answer(owner, caught_up));
     }
 
     fn answer_in_order(&mut self, p: usize, answer: Input) -> u64 {

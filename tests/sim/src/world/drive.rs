@@ -114,15 +114,15 @@ impl World {
                 self.processes[p].connections += 1;
             }
             // No table is quarantined here.
-            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, .. } => {
+            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, pin, .. } => {
                 let mut checkpoint = *checkpoint;
                 self.plant(p, &mut checkpoint);
                 if self.processes[p].catch_up.is_some() {
-                    self.write_of_catch_up(p, checkpoint);
+                    self.write_of_catch_up(p, checkpoint, pin);
                 } else {
                     let park = if self.bug == Some(Bug::ParkNotInMulti) { Vec::new() } else { park };
                     let checkpoint = Box::new(checkpoint);
-                    self.ask(p, Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine });
+                    self.ask(p, Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, pin });
                 }
             }
             Command::Incident(incident) => self.incident(p, incident.code, &incident.message),

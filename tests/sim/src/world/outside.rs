@@ -50,9 +50,9 @@ impl World {
                 }
                 Err(e) => Input::TakeFailed(coordination::failure(&e)),
             },
-            Request::Write { incarnation, checkpoint, park, unpark, quarantine, .. } => {
+            Request::Write { incarnation, checkpoint, park, unpark, quarantine, pin, .. } => {
                 let fence = Fence { source, epoch: fence_epoch };
-                let batch = coordination::batch(incarnation, &checkpoint, park, unpark, quarantine);
+                let batch = coordination::batch(incarnation, &checkpoint, park, unpark, quarantine, pin);
                 match coordination.write(&fence, &batch) {
                     Ok(()) => Input::CheckpointWritten,
                     Err(e) => Input::CheckpointFailed(coordination::failure(&e)),
@@ -139,7 +139,8 @@ impl World {
             self.processes[p].publisher.epoch = epoch;
             let topics = feeds.iter().map(|f| {
                 let gone = parked.contains(&self.feeds[*f].name);
-                OpenTopic { topic: *f as u32, partitions: if gone { 0 } else { self.partitions[*f] } }
+                let partitions = if gone { 0 } else { self.partitions[*f] };
+                OpenTopic { topic: *f as u32, name: self.feeds[*f].name.clone(), partitions }
             });
             Input::Opened(topics.collect())
         };

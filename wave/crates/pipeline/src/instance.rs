@@ -13,6 +13,7 @@
 
 mod catch_up;
 mod epoch;
+mod pins;
 mod settings;
 mod stops;
 mod view;
@@ -40,6 +41,7 @@ use crate::route::Route;
 use crate::spill::SpillStore;
 
 use catch_up::{CatchUp, Comeback};
+use pins::Pins;
 pub use settings::{AsStatements, InstanceConfig, Limits, Totals};
 
 /// How long a catch-up may drain when its epoch is over.
@@ -79,6 +81,7 @@ struct Writing {
     quarantine: Vec<(String, Stopped)>,
     /// Tables, as their entries name them.
     release: Vec<String>,
+    pin: Vec<(String, u32)>,
 }
 
 pub(crate) enum TableState {
@@ -135,6 +138,7 @@ pub struct Instance {
     /// Buffer for rows of compressed events.
     pub(crate) uncompressed: Vec<u8>,
     pub(crate) feeds: Vec<FeedState>,
+    pins: Pins,
     pub(crate) seq: u64,
     pub(crate) rows_left: Option<u64>,
     pub(crate) finishing: bool,
@@ -147,7 +151,7 @@ pub struct Instance {
     pub(crate) frontier: Checkpoint,
     pub(crate) has_checkpoint: bool,
     pub(crate) dirty: bool,
-    /// Start or incarnation are new: nothing is read before they are stored.
+    /// Start, incarnation or a count of partitions are new: nothing is read before they are stored.
     unwritten: bool,
     writing: Option<Writing>,
     /// The checkpoint that is durable.
@@ -199,7 +203,7 @@ impl Instance {
         let feeds = (2..)
             .zip(&config.feeds)
             .map(|(seed, _)| FeedState {
-                topic: OpenTopic { topic: 0, partitions: 1 },
+                topic: OpenTopic { partitions: 1, ..OpenTopic::default() },
                 counters: Vec::new(),
                 pending: Vec::new(),
                 parked: None,
@@ -245,6 +249,7 @@ impl Instance {
             publishing: None,
             uncompressed: Vec::new(),
             feeds,
+            pins: Pins::default(),
             seq: 0,
             finishing: false,
             frontier: Checkpoint::default(),
@@ -284,7 +289,7 @@ impl Instance {
             Input::TakeFailed(failure) | Input::StartFailed(failure) | Input::SchemaStored(Err(failure)) => {
                 self.failed(failure, now, out);
             }
-            Input::Opened(topics) => self.opened(&topics, now, out),
+            Input::Opened(topics) => self.opened(topics, now, out),
             Input::OpenFailed { feed, failure } => self.open_failed(feed, failure, now, out),
             Input::StartResolved(start) => self.start_resolved(*start, now, out),
             Input::Connected(server) => self.connected(server, now, out),
@@ -306,7 +311,10 @@ impl Instance {
                 self.tick(now, out);
             }
             Input::CheckpointFailed(failure) => self.checkpoint_failed(failure, now, out),
-            Input::CaughtUp { feed, checkpoint } => self.caught_up(feed, *checkpoint, now, out),
+            Input::CaughtUp { feed, checkpoint, pinned } => {
+                self.pins.learn(pinned);
+                self.caught_up(feed, *checkpoint, now, out);
+            }
             Input::CatchUpEnded { feed, published, reason } => self.catch_up_ended(feed, published, &reason, now, out),
             Input::TableLoaded { database, table, at, result } => {
                 self.table_loaded((database, table), at, result, now, out);
@@ -485,6 +493,7 @@ impl Instance {
             unpark: writing.unpark.iter().map(|i| self.config.feeds[*i].name.clone()).collect(),
             quarantine: writing.quarantine.clone(),
             release: writing.release.clone(),
+            pin: writing.pin.clone(),
         });
         self.writing = Some(writing);
     }

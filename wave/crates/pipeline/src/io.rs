@@ -71,12 +71,16 @@ pub struct Ownership {
     pub parked: Vec<(String, Stopped)>,
     /// By `database.table`.
     pub quarantined: Vec<(String, Stopped)>,
+    /// How many partitions are in use, by topic.
+    pub pinned: Vec<(String, u32)>,
 }
 
 /// A topic of a feed, open for writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenTopic {
     pub topic: u32,
+    pub name: String,
+    /// As many as it has; 0 when its feed is parked.
     pub partitions: u32,
 }
 
@@ -177,6 +181,8 @@ pub enum Input {
     CaughtUp {
         feed: usize,
         checkpoint: Box<Checkpoint>,
+        /// How many partitions it uses, by topic, where that was not known.
+        pinned: Vec<(String, u32)>,
     },
     /// The catch-up of a feed is over; nothing more comes of it.
     CatchUpEnded {
@@ -247,6 +253,8 @@ pub enum Command {
         quarantine: Vec<(String, Stopped)>,
         /// Tables that could be read where they stopped before: their entries go with this checkpoint, which passes that.
         release: Vec<String>,
+        /// How many partitions are in use, by topic. Of no effect without the checkpoint, so they may be stored before it.
+        pin: Vec<(String, u32)>,
     },
     /// Publish a parked feed alone, from its own checkpoint, until told to end: an instance of its own with this
     /// ownership, a publisher and a connection. What it settles comes back as [`Input::CaughtUp`]. It may quarantine the
@@ -318,6 +326,7 @@ pub enum IncidentCode {
     LogReset,
     LogPurged,
     GtidsOff,
+    PartitionsChanged,
     CheckpointFailed,
 }
 
@@ -342,6 +351,7 @@ impl IncidentCode {
             IncidentCode::LogReset => "log_reset",
             IncidentCode::LogPurged => "log_purged",
             IncidentCode::GtidsOff => "gtids_off",
+            IncidentCode::PartitionsChanged => "partitions_changed",
             IncidentCode::CheckpointFailed => "checkpoint_failed",
         }
     }

@@ -155,6 +155,7 @@ impl Instance {
             checkpoint: Some(checkpoint),
             parked: Vec::new(),
             quarantined: self.quarantined.iter().map(quarantined).collect(),
+            pinned: self.pins.all(),
         };
         self.catch_up = Some(CatchUp { feed, epoch: self.epoch, told_to_end: false });
         out.command(Command::CatchUp { feed, ownership: Box::new(ownership) });

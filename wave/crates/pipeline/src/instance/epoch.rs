@@ -31,6 +31,7 @@ impl Instance {
             self.frontier.position.gtids = GtidSet::default();
         }
         self.restore_stops();
+        self.pins.taken(&ownership.pinned);
         self.unwritten = false;
         if let Some(uuid) = self.switch_to.take() {
             // File and offset mean nothing on the new server; the first transaction read sets them anew.
@@ -64,16 +65,30 @@ impl Instance {
         self.dirty = true;
     }
 
-    pub(super) fn opened(&mut self, topics: &[OpenTopic], now: Now, out: &mut Output) {
+    pub(super) fn opened(&mut self, topics: Vec<OpenTopic>, now: Now, out: &mut Output) {
         let event = if self.has_checkpoint { Event::OpenedWithCheckpoint } else { Event::OpenedWithout };
         if !self.go(event) {
             return;
         }
-        for (feed, topic) in self.feeds.iter_mut().zip(topics) {
-            feed.topic = *topic;
+        for (i, mut topic) in topics.into_iter().enumerate().take(self.feeds.len()) {
+            if topic.partitions > 0 {
+                let (partitions, changed) = self.pins.open(&topic);
+                topic.partitions = partitions;
+                if let Some(message) = changed {
+                    let name = self.config.feeds[i].name.clone();
+                    self.incident(IncidentCode::PartitionsChanged, &name, message, out);
+                }
+            }
+            let feed = &mut self.feeds[i];
             feed.counters = vec![0; topic.partitions as usize];
             feed.pending = (0..topic.partitions).map(|_| None).collect();
             feed.refused = None;
+            feed.topic = topic;
+        }
+        if self.pins.unstored() {
+            self.dirty = true;
+            // Without a checkpoint its first one goes before the first row anyway.
+            self.unwritten |= self.has_checkpoint;
         }
         self.last_progress = now.monotonic;
         if !self.has_checkpoint {

@@ -133,6 +133,7 @@ impl Instance {
             park: of(|f| f.parked.is_some() && f.comeback.unsaved),
             unpark: of(|f| f.comeback.joining.is_some()),
             quarantine: std::mem::take(&mut self.to_quarantine),
+            pin: self.pins.take_unstored(),
         };
         for i in &writing.park {
             self.feeds[*i].comeback.unsaved = false;
@@ -179,6 +180,7 @@ impl Instance {
                 self.feeds[feed].comeback.unsaved = true;
             }
             self.to_quarantine.extend(writing.quarantine);
+            self.pins.give_back(&writing.pin);
             self.dirty = true;
         }
     }

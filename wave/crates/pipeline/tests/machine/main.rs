@@ -3,6 +3,7 @@
 
 mod columns;
 mod history;
+mod partitions;
 mod quarantine;
 mod settled;
 mod slices;
@@ -74,10 +75,17 @@ impl Owner {
     /// Takes the source; without a checkpoint the start is asked for then.
     fn own(&mut self, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) {
         let feeds = self.machine.config().feeds.len();
-        let owned = Ownership { epoch: 1, incarnation: 1, checkpoint, parked: Vec::new(), quarantined };
+        let owned = Ownership {
+            epoch: 1,
+            incarnation: 1,
+            checkpoint,
+            parked: Vec::new(),
+            quarantined,
+            pinned: vec![("t".into(), 1)],
+        };
         self.give(Input::Start);
         self.give(Input::Taken(Box::new(owned)));
-        self.give(Input::Opened(vec![OpenTopic { topic: 0, partitions: 1 }; feeds]));
+        self.give(Input::Opened(vec![OpenTopic { topic: 0, name: "t".into(), partitions: 1 }; feeds]));
     }
 
     fn take(machine: Instance, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {

@@ -342,7 +342,10 @@ impl Publisher for KafkaPublisher {
             }
         };
         let known = self.topics.iter().position(|open| open.name == spec.name);
-        if known.is_none() {
+        if let Some(known) = known {
+            // Of a topic that has been changed or made anew since.
+            self.topics[known].partitions = partitions;
+        } else {
             let producer = self.producer.as_mut().ok_or_else(before_init)?;
             producer.add_topic(&spec.name).map_err(|code| cannot_be_opened(&spec.name, code))?;
             self.topics.push(Open { name: spec.name.clone(), partitions, failed: None });
