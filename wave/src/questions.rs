@@ -3,7 +3,7 @@
 //! Definitions matter only where the log's table maps carry no names (`binlog_row_metadata=MINIMAL`). One read from
 //! INFORMATION_SCHEMA while the log's end is at R counts for an earlier position p only if no statement in (p, R]
 //! changed the table, or only gave it another name: that stretch of the log is read once for its statements, and
-//! remembered. What was found stays in [`Definitions`].
+//! what lies ahead of the reader is remembered. What was found stays in [`Definitions`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -137,11 +137,14 @@ impl ServerQuestions {
             to: from.clone(),
             changes: Vec::new(),
         });
+        // Reading goes on from here. Only a new epoch may ask for what lies before, which then is read again.
+        scanned.changes.retain(|c| c.at > *from);
+        scanned.from.clone_from(from);
         if scanned.to < *to {
             scanned.changes.append(&mut scan_statements(&self.source, &scanned.to, to, server.names)?);
             scanned.to = to.clone();
         }
-        Ok(scanned.changes.iter().filter(|c| c.at > *from && c.at <= *to).cloned().collect())
+        Ok(scanned.changes.iter().filter(|c| c.at <= *to).cloned().collect())
     }
 }
 

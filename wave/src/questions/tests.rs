@@ -32,3 +32,18 @@ fn a_question_of_one_reader_holds_up_no_other() {
     });
     answered.recv_timeout(Duration::from_secs(5)).expect("it waits for the server too");
 }
+
+#[test]
+fn statements_behind_the_reader_are_forgotten() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (questions, server) = (questions(&silent), Server::default());
+    let changes = [200, 300, 400].map(|pos| Change::unknown(&at(pos))).to_vec();
+    *lock(&questions.scanned) = Some(Scanned { server: server.uuid.clone(), from: at(100), to: at(500), changes });
+    let between = |from, to| {
+        let found = questions.changes_between(&server, &at(from), &at(to)).unwrap();
+        (found.iter().map(|c| c.at.pos).collect::<Vec<_>>(), lock(&questions.scanned).as_ref().unwrap().changes.len())
+    };
+    assert_eq!(between(100, 300), (vec![200, 300], 3));
+    assert_eq!(between(300, 500), (vec![400], 1));
+    assert_eq!(between(300, 399), (vec![], 1));
+}
