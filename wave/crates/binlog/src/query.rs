@@ -43,7 +43,7 @@ pub struct Ddl {
     /// Tables named, old and new names of a renaming both. Best effort; empty if one of them cannot be read, since it may be
     /// any.
     pub tables: Vec<TableName>,
-    /// Of CREATE, ALTER and DROP DATABASE.
+    /// Of CREATE, ALTER and DROP DATABASE; and of views, triggers, routines and events, where their name has it.
     pub database: Option<String>,
     /// About a table that only its session sees.
     pub temporary: bool,
@@ -309,7 +309,36 @@ fn create(mut lexer: Lexer<'_>) -> Ddl {
     if lexer.word("INDEX") {
         return Ddl::tables(Verb::CreateIndex, lexer.name_after("ON").into_iter().collect());
     }
-    Ddl::tables(Verb::Other, Vec::new())
+    stored_object(lexer)
+}
+
+/// Views, triggers, routines and events; what else there is has no database.
+fn stored_object(mut lexer: Lexer<'_>) -> Ddl {
+    // Who defined it and how stands before what it is.
+    loop {
+        if lexer.word("DEFINER") {
+            lexer.symbol(b'=');
+            lexer.next();
+            if lexer.symbol(b'@') || lexer.symbol(b'(') {
+                lexer.next();
+            }
+        } else if lexer.word("ALGORITHM") {
+            lexer.symbol(b'=');
+            lexer.next();
+        } else if lexer.word("SQL") {
+            lexer.word("SECURITY");
+            lexer.next();
+        } else if !lexer.word("AGGREGATE") {
+            break;
+        }
+    }
+    let mut database = None;
+    if ["VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"].into_iter().any(|kind| lexer.word(kind)) {
+        lexer.words(&["IF", "NOT", "EXISTS"]);
+        lexer.words(&["IF", "EXISTS"]);
+        database = lexer.name().and_then(|name| name.database);
+    }
+    Ddl { database, ..Ddl::tables(Verb::Other, Vec::new()) }
 }
 
 fn alter(mut lexer: Lexer<'_>) -> Ddl {
@@ -319,7 +348,7 @@ fn alter(mut lexer: Lexer<'_>) -> Ddl {
     lexer.word("ONLINE");
     lexer.word("IGNORE");
     if !lexer.word("TABLE") {
-        return Ddl::tables(Verb::Other, Vec::new());
+        return stored_object(lexer);
     }
     lexer.words(&["IF", "EXISTS"]);
     let mut tables: Vec<_> = lexer.name().into_iter().collect();
@@ -361,7 +390,7 @@ fn drop_object(mut lexer: Lexer<'_>) -> Ddl {
     if lexer.word("INDEX") {
         return Ddl::tables(Verb::DropIndex, lexer.name_after("ON").into_iter().collect());
     }
-    Ddl::tables(Verb::Other, Vec::new())
+    stored_object(lexer)
 }
 
 fn rename(mut lexer: Lexer<'_>) -> Ddl {

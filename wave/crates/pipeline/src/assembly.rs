@@ -48,8 +48,8 @@ pub enum Item {
         event: u32,
         place: RowsPlace,
     },
-    /// `tables` are those the statement names; empty when it is about the database or names none.
-    Ddl { database: String, sql: String, tables: Vec<(String, String)>, event: u32, place: RowsPlace },
+    /// With its default database. `tables` are those the statement names; without any it is about the database `about`.
+    Ddl { database: String, sql: String, about: String, tables: Vec<(String, String)>, event: u32, place: RowsPlace },
 }
 
 /// A transaction being read, or read and waiting.

@@ -110,7 +110,7 @@ impl Instance {
             return false;
         };
         match item {
-            Item::Ddl { database, sql, tables, event, place } => {
+            Item::Ddl { database, sql, about, tables, event, place } => {
                 let txn = p.txn.clone();
                 let view = DdlView {
                     txn: &txn,
@@ -120,7 +120,7 @@ impl Instance {
                     event_pos: place.pos,
                     event,
                 };
-                self.publish_ddl(p, &view, &tables, now, out);
+                self.publish_ddl(p, &view, (&about, &tables), now, out);
             }
             Item::Rows { route, at, len, op, event, place } => {
                 let held = HeldRows { at, len, op, event, place };
@@ -375,14 +375,14 @@ impl Instance {
         &mut self,
         p: &mut Publishing,
         view: &DdlView<'_>,
-        named: &[(String, String)],
+        (about, named): (&str, &[(String, String)]),
         now: Now,
         out: &mut Output,
     ) {
         let mut value = Vec::new();
         for feed in 0..self.feeds.len() {
             let rule = &self.config.feeds[feed].rule;
-            if self.feeds[feed].parked.is_some() || !rule.wants_ddl(view.database, named) {
+            if self.feeds[feed].parked.is_some() || !rule.wants_ddl(about, named) {
                 continue;
             }
             value.clear();

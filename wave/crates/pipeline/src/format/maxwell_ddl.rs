@@ -52,6 +52,8 @@ mod tests {
             ("CREATE DATABASE golden CHARACTER SET utf8mb4", "database-create", "golden", None),
             ("drop schema if exists `q`", "database-drop", "q", None),
             ("TRUNCATE TABLE x.t", "ddl", "x", Some("t")),
+            ("CREATE DEFINER=`a`@`%` VIEW q.v AS SELECT 1", "ddl", "q", None),
+            ("CREATE VIEW v AS SELECT 1", "ddl", "d", None),
             ("GRANT ALL ON *.* TO a", "ddl", "d", None),
             ("", "ddl", "d", None),
         ] {

@@ -19,7 +19,7 @@ use binlog::schema::Column;
 use binlog::temporal::Timestamp;
 use binlog::{Cell, json, render};
 
-use super::{DdlView, FormatError, Op, RowView, Transaction, maxwell_value, same_value, wkt};
+use super::{DdlView, FormatError, Op, RowView, Transaction, maxwell_ddl, maxwell_value, same_value, wkt};
 
 /// How lines look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,11 +99,12 @@ pub fn encode_commit(txn: &Transaction, style: &Style, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// With the database that the statement is about; `database` is its default one.
 pub(super) fn write_statement(seconds: u32, database: &str, sql: &str, style: &Style, text: &mut String) {
     let (on, off) = if style.color { ("\x1b[35m", RESET) } else { ("", "") };
     push_time(seconds, style, text);
     let _ = write!(text, " {on}! ");
-    push_plain(database, text);
+    push_plain(&maxwell_ddl::classify(sql, database).database, text);
     text.push_str(off);
     text.push(' ');
     push_plain(sql, text);

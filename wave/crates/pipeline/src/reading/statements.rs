@@ -51,9 +51,9 @@ impl Instance {
                 let ends = !open.begun;
                 if !ddl.temporary && open.alter.is_none_or(AlterPhase::is_done) {
                     let (tables, renames) = (ddl.tables_in(&database, names), ddl.renames_in(&database, names));
-                    let about = ddl.database.map_or(database, |database| names.fold(&database));
-                    let sql = sql.into_owned();
-                    let item = Item::Ddl { database: about, sql, tables: tables.clone(), event: open.events, place };
+                    let about = names.fold(ddl.database.as_ref().unwrap_or(&database));
+                    let (sql, event) = (sql.into_owned(), open.events);
+                    let item = Item::Ddl { database, sql, about, tables: tables.clone(), event, place };
                     open.items.push(item);
                     self.schema_changed(ddl.verb, tables, renames, out);
                 }

@@ -90,12 +90,11 @@ fn colours_and_the_end_of_a_transaction() {
         "\x1b[2m2016-10-21 12:33:37\x1b[0m \x1b[31m- d.t\x1b[0m id=7 n=\x1b[2mNULL\x1b[0m\n\
          \x1b[2m── 3e11fa47-71ca-11e1-9e33-c80aa9429562:5 binlog.000007:4711\x1b[0m\n"
     );
-    let ddl =
-        DdlView { txn: &txn, database: "d", sql: "DROP\nTABLE t", timestamp: 1_477_053_217, event_pos: 0, event: 0 };
-    let mut out = Vec::new();
-    encode_ddl(&ddl, &Style::default(), &mut out);
-    assert_eq!(
-        String::from_utf8(out).unwrap(),
-        "2016-10-21 12:33:37 ! d DROP\\nTABLE t\n── 3e11fa47-71ca-11e1-9e33-c80aa9429562:5 binlog.000007:4711\n"
-    );
+    for (sql, shown) in [("DROP\nTABLE t", "d DROP\\nTABLE t"), ("ALTER TABLE q.t FORCE", "q ALTER TABLE q.t FORCE")] {
+        let ddl = DdlView { txn: &txn, database: "d", sql, timestamp: 1_477_053_217, event_pos: 0, event: 0 };
+        let mut out = Vec::new();
+        encode_ddl(&ddl, &Style::default(), &mut out);
+        let end = "── 3e11fa47-71ca-11e1-9e33-c80aa9429562:5 binlog.000007:4711\n";
+        assert_eq!(String::from_utf8(out).unwrap(), format!("2016-10-21 12:33:37 ! {shown}\n{end}"));
+    }
 }
