@@ -20,7 +20,7 @@ pub(crate) struct Family {
 pub(crate) fn families(server: &Server, charsets: &[(String, usize)]) -> Vec<Family> {
     let mut all = vec![
         Family { name: "integers", types: integers() },
-        Family { name: "numbers", types: numbers() },
+        Family { name: "numbers", types: numbers(server) },
         Family { name: "temporals", types: temporals(server) },
         Family { name: "strings", types: strings() },
         Family { name: "blobs", types: blobs() },
@@ -56,14 +56,14 @@ fn integers() -> Vec<Rc<Type>> {
     types
 }
 
-fn numbers() -> Vec<Rc<Type>> {
+fn numbers(server: &Server) -> Vec<Rc<Type>> {
     let nines = format!("'{}.{}'", "9".repeat(35), "9".repeat(30));
     let negative = nines.replacen('\'', "'-", 1);
     let whole = format!("'{}'", "9".repeat(65));
     let floats = ["0", "1.1", "-0.1", "16777216", "3.40282e38", "1.17549e-38", "1e15", "-123456.789", "-0.0", "1e-45"];
     let doubles =
         ["0", "-1.1", "1e14", "1e15", "1234567890123456.7", "1e-15", "5e-324", "1.7976931348623157e308", "-0.0", "0.1"];
-    vec![
+    let mut types = vec![
         ty("float", Kind::Float, Gen::Double, &floats),
         ty("double", Kind::Double, Gen::Double, &doubles),
         ty("double unsigned", Kind::Double, Gen::Double, &["0", "0.1", "1e300"]),
@@ -83,7 +83,15 @@ fn numbers() -> Vec<Rc<Type>> {
         ty("bit(32)", Kind::Bit, Gen::Int(32, true), &["4294967295", "2147483648"]),
         ty("bit(64)", Kind::Bit, Gen::Int(64, true), &["18446744073709551615", "9223372036854775808", "0", "258"]),
         ty("year", Kind::Year, Gen::Listed, &["0", "1901", "2155", "2024", "1999"]),
-    ]
+    ];
+    if server.maria(10, 2, 1) {
+        let (fine, unit) = ("9".repeat(38), format!("'0.{}1'", "0".repeat(37)));
+        let nines = format!("'{}.{fine}'", "9".repeat(27));
+        types.push(ty("decimal(65,38)", Kind::Decimal, Gen::Decimal(65, 38), &[&nines, &format!("-{unit}"), "0"]));
+        types.push(ty("decimal(38,38)", Kind::Decimal, Gen::Decimal(38, 38), &[&unit, &format!("'-0.{fine}'"), "0"]));
+        types.push(ty("decimal(31,31)", Kind::Decimal, Gen::Decimal(31, 31), &["-0.5", "'0.0000001'"]));
+    }
+    types
 }
 
 fn temporals(server: &Server) -> Vec<Rc<Type>> {
@@ -265,6 +273,12 @@ fn special(server: &Server) -> Vec<Rc<Type>> {
     }
     if server.maria(11, 7, 0) {
         types.push(ty("vector(3)", Kind::Bytes, Gen::Listed, &["Vec_FromText('[1,-2.5,3e10]')"]));
+    }
+    if server.maria(11, 5, 0) {
+        for set in ["utf8mb3", "utf8mb4"] {
+            let sql = format!("varchar(20) character set {set} collate {set}_general1400_as_ci");
+            types.push(ty(sql, Kind::Text, Gen::Text(20), &["'é€'", "''"]));
+        }
     }
     if server.maria(10, 3, 2) {
         let text = ["''", "'é'", "repeat('compress me ', 300)", "repeat('😀', 900)"];

@@ -148,8 +148,8 @@ impl Charset {
 
     fn from_padding_collation(id: u16) -> Self {
         match id {
-            45 | 46 | 224..=247 | 255..=323 | 608..=610 => Self::Utf8mb4,
-            33 | 76 | 83 | 192..=215 | 223 | 576..=578 => Self::Utf8mb3,
+            45 | 46 | 224..=247 | 255..=323 | 608..=611 => Self::Utf8mb4,
+            33 | 76 | 83 | 192..=215 | 223 | 576..=579 => Self::Utf8mb3,
             63 => Self::Binary,
             11 | 65 => Self::Ascii,
             5 | 8 | 15 | 31 | 47..=49 | 94 => Self::Latin1,

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 const PARTIAL_BYTES: [u8; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 /// 10 to the number of digits: what a group stays below.
 const BEYOND: [u32; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
-/// What the server accepts in a column definition.
+/// What the servers accept in a column definition: MySQL up to 30 fractional digits, MariaDB from 10.2 on up to 38.
 const MAX_PRECISION: u8 = 65;
-const MAX_SCALE: u8 = 30;
+const MAX_SCALE: u8 = 38;
 
 /// A number as it stands in the row. Equal values of one column have equal bytes, so comparing is comparing bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,12 +32,17 @@ impl<'a> Decimal<'a> {
         digits(precision.saturating_sub(scale)) + digits(scale)
     }
 
+    /// Whether a server makes such columns.
+    pub(crate) fn is_column_type(precision: u8, scale: u8) -> bool {
+        (1..=MAX_PRECISION).contains(&precision) && scale <= MAX_SCALE.min(precision)
+    }
+
     /// Takes the value from the front of `bytes`; more bytes may follow.
     ///
     /// # Errors
     /// Precision or scale beyond what a column can have, too few bytes, or a group that is no decimal number.
     pub fn read(bytes: &'a [u8], precision: u8, scale: u8) -> Result<Self> {
-        if precision == 0 || precision > MAX_PRECISION || scale > MAX_SCALE || scale > precision {
+        if !Self::is_column_type(precision, scale) {
             return Err(Error::Malformed {
                 what: "DECIMAL",
                 detail: format!("({precision},{scale}) is no column type"),
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn columns_that_no_server_makes_are_errors() {
-        for (precision, scale) in [(0, 0), (66, 0), (65, 31), (3, 4), (255, 255)] {
+        for (precision, scale) in [(0, 0), (66, 0), (65, 39), (3, 4), (255, 255)] {
             assert!(matches!(Decimal::read(&[0x80; 200], precision, scale), Err(Error::Malformed { .. })));
         }
     }
@@ -179,7 +184,8 @@ mod tests {
 
     #[test]
     fn lengths_of_columns() {
-        let lengths = [(10, 2), (65, 30), (1, 0), (30, 30), (14, 4), (65, 0)].map(|(p, s)| Decimal::encoded_len(p, s));
-        assert_eq!(lengths, [5, 30, 1, 14, 7, 29]);
+        let columns = [(10, 2), (65, 30), (1, 0), (30, 30), (14, 4), (65, 0), (65, 38), (31, 31)];
+        let lengths = columns.map(|(p, s)| Decimal::encoded_len(p, s));
+        assert_eq!(lengths, [5, 30, 1, 14, 7, 29, 29, 14]);
     }
 }

@@ -22,7 +22,10 @@ pub enum Error {
     #[error("{what} {code} is not supported")]
     Unsupported { what: &'static str, code: u64 },
     /// A table definition does not fit the TABLE_MAP: it is of another time. Read it again, or quarantine the table.
-    #[error("definition of table {table} does not fit the log: {detail}")]
+    #[error(
+        "definition of table {table} does not fit the log: {detail}; with SET GLOBAL binlog_row_metadata=FULL the log \
+         itself describes its tables"
+    )]
     DefinitionMismatch { table: String, detail: String },
     /// The log file is encrypted (`binlog_encryption`); only the server can read it.
     #[error("the binary log is encrypted: read it through the server instead of the file")]

@@ -23,7 +23,7 @@ pub enum ColumnType {
     LongLong,
     Float,
     Double,
-    /// Precision 1..=65, scale 0..=30.
+    /// Precision 1..=65, scale 0..=38.
     Decimal {
         precision: u8,
         scale: u8,
@@ -119,6 +119,8 @@ pub struct Column {
     pub nullable: bool,
     /// For CHAR, VARCHAR, TEXT, ENUM, SET; `Charset::BINARY` marks the binary types.
     pub charset: Charset,
+    /// The number by which the log tells the character set; 0 where it does not.
+    pub collation: u16,
     /// ENUM or SET labels, converted to UTF-8; empty when unknown. None: this one is unknown, for the definition says `?`
     /// where there may be another character.
     pub labels: Arc<[Option<String>]>,
@@ -127,11 +129,28 @@ pub struct Column {
     pub visible: bool,
     /// Generated column, where known (only INFORMATION_SCHEMA says so).
     pub generated: bool,
+    /// MariaDB's own column `DB_ROW_HASH_1`, …, by which it keeps a UNIQUE over values that are too long for an index: it
+    /// stands in the log, but no SELECT shows it.
+    pub hidden: bool,
     /// Geometry subtype (0 geometry, 1 point, …) where known.
     pub geometry_type: u8,
     /// The column type as SQL text (`varchar(20)`, `int unsigned`): from INFORMATION_SCHEMA when known, otherwise
     /// made from the log's metadata.
     pub sql_type: String,
+}
+
+impl Column {
+    /// Why its text or labels cannot be read, if so: the character set is unknown.
+    #[must_use]
+    pub fn unreadable_text(&self) -> Option<String> {
+        (self.charset == Charset::Unknown).then(|| {
+            let (name, collation) = (&self.name, self.collation);
+            format!(
+                "column `{name}` has collation {collation}, which is not known: give it another one, or leave it out by \
+                 naming the columns that are wanted"
+            )
+        })
+    }
 }
 
 /// Where the names and attributes of a table came from.

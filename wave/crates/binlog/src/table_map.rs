@@ -6,6 +6,7 @@
 //! of their metadata are not known. Early versions of MySQL 5.1 (5.1.17 is one) wrote the type bytes alone: columns of
 //! such a table cannot be decoded from the log.
 
+use crate::decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::read::Reader;
 use crate::schema::ColumnType;
@@ -167,7 +168,7 @@ fn column_type(code: u8, metadata: &mut Reader<'_>) -> Result<ColumnType> {
         245 => C::Json { length_bytes: length_bytes(metadata)? },
         246 => {
             let [precision, scale] = metadata.array()?;
-            if !(1..=65).contains(&precision) || scale > 30 || scale > precision {
+            if !Decimal::is_column_type(precision, scale) {
                 return Err(metadata.malformed(format!("DECIMAL({precision},{scale})")));
             }
             C::Decimal { precision, scale }
@@ -355,9 +356,18 @@ mod tests {
     fn impossible_metadata() {
         assert_eq!(one(16, &[1, 1]), Ok(ColumnType::Bit { bits: 9 }));
         assert_eq!(one(16, &[0, 8]), Ok(ColumnType::Bit { bits: 64 }));
-        for (code, metadata) in
-            [(16, [1, 8]), (16, [0, 0]), (246, [66, 0]), (246, [5, 6]), (18, [7, 0]), (252, [5, 0]), (252, [0, 0])]
-        {
+        // Only MariaDB's go so far.
+        assert_eq!(one(246, &[65, 38]), Ok(ColumnType::Decimal { precision: 65, scale: 38 }));
+        for (code, metadata) in [
+            (16, [1, 8]),
+            (16, [0, 0]),
+            (246, [66, 0]),
+            (246, [5, 6]),
+            (246, [65, 39]),
+            (18, [7, 0]),
+            (252, [5, 0]),
+            (252, [0, 0]),
+        ] {
             assert!(one(code, &metadata).is_err(), "{code} {metadata:?}");
         }
     }

@@ -33,6 +33,8 @@ fn column(ty: ColumnType, charset: Charset) -> Column {
         key_part: None,
         visible: true,
         generated: false,
+        collation: 0,
+        hidden: false,
         geometry_type: 0,
         sql_type: String::new(),
     }

@@ -7,7 +7,7 @@ use binlake_binlog::charset::Charset;
 
 const COLLATIONS: &str = include_str!("data/collations.tsv");
 
-/// All collations of MySQL 9.7.4 and MariaDB 10.11.18 with their character sets, from INFORMATION_SCHEMA.
+/// All collations of MySQL 9.7.4, MariaDB 10.11.18 and 11.8.9 with their character sets, from INFORMATION_SCHEMA.
 #[test]
 fn every_collation_has_its_character_set() {
     let mut count = 0;
@@ -16,7 +16,7 @@ fn every_collation_has_its_character_set() {
         assert_eq!(Charset::from_collation(id.parse().unwrap()).name(), name, "collation {id}");
         count += 1;
     }
-    assert_eq!(count, 1309);
+    assert_eq!(count, 1311);
     for unknown in [0, 17, 100, 126, 191, 399, 575, 1024, 3328, 65535] {
         assert_eq!(Charset::from_collation(unknown), Charset::UNKNOWN, "{unknown}");
     }

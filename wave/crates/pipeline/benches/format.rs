@@ -25,6 +25,8 @@ fn column(name: &str, ty: ColumnType, charset: Charset, key_part: Option<u16>) -
         key_part,
         visible: true,
         generated: false,
+        collation: 0,
+        hidden: false,
         geometry_type: 0,
         sql_type: String::new(),
     }

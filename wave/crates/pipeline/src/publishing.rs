@@ -8,12 +8,13 @@ use std::sync::Arc;
 use binlog::Cell;
 use binlog::event::{Event, StreamState};
 use binlog::rows::RowsEvent;
+use binlog::schema::Column;
 use proto::header::{RecordHeader, RowId};
 
 use crate::assembly::{Item, RowsPlace};
 use crate::feed::{Format, Order};
 use crate::format::row_batch::{self, BatchBuilder};
-use crate::format::{DdlView, Op, RowView, Transaction, maxwell_json, text};
+use crate::format::{DdlView, FormatError, Op, RowView, Transaction, maxwell_json, text};
 use crate::instance::{Instance, Work};
 use crate::io::{Now, Output, Send};
 use crate::ledger::Slot;
@@ -436,7 +437,11 @@ fn encode(plan: &Plan, view: &RowView<'_>, out: &mut Vec<u8>) -> Result<(), Stri
         Plan::MaxwellJson(plan) => plan.encode_row(view, out),
         Plan::Binlake(plan) => plan.encode_row(view, out),
     }
-    .map_err(|e| e.to_string())
+    .map_err(|error| {
+        let FormatError::Value { column, .. } = &error;
+        let reason = view.table.columns.iter().find(|c| c.name == *column).and_then(Column::unreadable_text);
+        reason.unwrap_or_else(|| error.to_string())
+    })
 }
 
 /// Lines of text end with the newline that the sink puts between values.

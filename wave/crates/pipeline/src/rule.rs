@@ -197,14 +197,17 @@ impl Columns {
         Ok(Columns { entries })
     }
 
-    /// Indices to keep of a table with these columns, ascending; None to keep all. A name that the table does not have
-    /// is an error, so that a typo does not silently drop a column.
+    /// Indices to keep of a table with these columns, ascending; None to keep all. Hidden columns are kept only by name. A
+    /// name that the table does not have is an error, so that a typo does not silently drop a column.
     ///
     /// # Errors
     /// A column that is not in the table.
     pub fn select(&self, table: &binlog::schema::Table) -> Result<Option<Vec<u16>>, RuleError> {
         let name = format!("{}.{}", table.database, table.name);
-        let Some((_, wanted)) = self.entries.iter().find(|(m, _)| m.matches(&name)) else { return Ok(None) };
+        let Some((_, wanted)) = self.entries.iter().find(|(m, _)| m.matches(&name)) else {
+            let shown = || (0u16..).zip(&table.columns).filter(|(_, c)| !c.hidden).map(|(index, _)| index).collect();
+            return Ok(table.columns.iter().any(|c| c.hidden).then(shown));
+        };
         let mut indices = Vec::with_capacity(wanted.len());
         for column in wanted {
             let index = table

@@ -23,6 +23,8 @@ impl Made {
             key_part: (i == 0).then_some(0),
             visible: true,
             generated: false,
+            collation: 0,
+            hidden: false,
             geometry_type: 0,
             sql_type: String::new(),
         });

@@ -15,6 +15,8 @@ fn table(types: &[C]) -> Table {
         key_part: None,
         visible: true,
         generated: false,
+        collation: 0,
+        hidden: false,
         geometry_type: 0,
         sql_type: String::new(),
     };

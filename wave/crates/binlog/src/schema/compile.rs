@@ -38,6 +38,9 @@ impl Table {
         } else {
             SchemaSource::Unnamed
         };
+        if map.is_mariadb() {
+            hide_row_hashes(&mut columns);
+        }
         for column in &mut columns {
             if column.sql_type.is_empty() {
                 column.sql_type = sql_type::describe(column);
@@ -45,6 +48,16 @@ impl Table {
         }
         Ok(Self::new(lossy(map.database), lossy(map.table), columns, source))
     }
+}
+
+/// A user may give a column such a name, but then it hardly stands last as a BIGINT UNSIGNED that may be NULL.
+fn hide_row_hashes(columns: &mut [Column]) {
+    let number = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+    let is_hash = |column: &&mut Column| {
+        let named = column.name.strip_prefix("DB_ROW_HASH_").is_some_and(number);
+        named && column.ty == ColumnType::LongLong && column.unsigned && column.nullable
+    };
+    columns.iter_mut().rev().take_while(is_hash).for_each(|column| column.hidden = true);
 }
 
 /// MariaDB 5.3 gave the old types longer values with fractions of seconds, which the log does not tell.
@@ -108,6 +121,8 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
             key_part: None,
             visible: optional.visible.is_none_or(|bits| msb_bit(bits, index)),
             generated: false,
+            collation: 0,
+            hidden: false,
             geometry_type: 0,
             sql_type: String::new(),
         };
@@ -123,16 +138,19 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
             | C::Blob { .. }
             | C::VarCharCompressed { .. }
             | C::BlobCompressed { .. } => {
-                column.charset = charset(optional.collations.as_ref(), next(&mut at.character));
+                column.set_collation(optional.collations.as_ref(), next(&mut at.character));
             }
             C::Enum { .. } | C::Set { .. } => {
-                column.charset = charset(optional.label_collations.as_ref(), next(&mut at.label));
+                column.set_collation(optional.label_collations.as_ref(), next(&mut at.label));
                 let labels = if matches!(ty, C::Enum { .. }) {
                     optional.enum_labels.as_ref().and_then(|all| all.get(next(&mut at.enums)))
                 } else {
                     optional.set_labels.as_ref().and_then(|all| all.get(next(&mut at.sets)))
                 };
                 if let Some(labels) = labels.filter(|_| optional.label_collations.is_some()) {
+                    if let Some(reason) = column.unreadable_text() {
+                        return Err(malformed(reason));
+                    }
                     column.labels =
                         labels.iter().map(|l| column.charset.decode_to_string(l).map(Some)).collect::<Result<_>>()?;
                 }
@@ -194,8 +212,12 @@ fn extra_characters(map: &TableMap<'_>, types: &[ColumnType], optional: &Optiona
     }
 }
 
-fn charset(collations: Option<&Collations>, ordinal: usize) -> Charset {
-    collations.and_then(|c| c.get(ordinal)).map_or(Charset::Untold, Charset::from_collation)
+impl Column {
+    fn set_collation(&mut self, collations: Option<&Collations>, ordinal: usize) {
+        let collation = collations.and_then(|c| c.get(ordinal));
+        self.collation = collation.unwrap_or(0);
+        self.charset = collation.map_or(Charset::Untold, Charset::from_collation);
+    }
 }
 
 /// Puts names and what else the log does not tell into `columns`; the error says what contradicts the log.

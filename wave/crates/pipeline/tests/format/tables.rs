@@ -24,6 +24,8 @@ pub(crate) fn column(name: &str, ty: ColumnType, charset: Charset) -> Column {
         key_part: None,
         visible: true,
         generated: false,
+        collation: 0,
+        hidden: false,
         geometry_type: 0,
         sql_type: String::new(),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use binlake_pipeline::checkpoint::{Checkpoint, Stopped};
 use binlake_pipeline::feed::Format;
+use binlake_pipeline::format::text::Style;
 use binlake_pipeline::io::{Cause, Command, Failure, FailureKind, Input};
 use binlog::position::{FilePos, Position};
 use binlog::schema::{ColumnDefinition, TableDefinition};
@@ -106,4 +107,17 @@ fn what_is_found_when_the_position_is_read_again_counts() {
     // The defect that was: with the entry left, the next start stops the table again.
     assert_eq!(owns(Some(after.clone()), stored).machine.quarantined_tables().len(), 1);
     assert_eq!(owns(Some(after), Vec::new()).machine.quarantined_tables().len(), 0);
+}
+
+#[test]
+fn a_collation_that_is_not_known_is_told_with_its_column() {
+    // As above, with names and the collation 999.
+    let body = b"\x09\0\0\0\0\0\x01\0\x02it\0\x01t\0\x02\x03\xfc\x01\x04\x02\x02\x03\xfc\xe7\x03\x04\x07\x02id\x03pad";
+    let mut owner = Owner::take(machine(Format::Text(Style::default()), false), None, Vec::new());
+    let map = events::event(events::TABLE_MAP, 0, 0, body);
+    let head = [events::rotate("b.000001"), events::format_description(), events::begin(), map];
+    let rows = [events::write_rows(1, 7, b"pad"), events::xid()];
+    owner.give(Input::Events(batch(head.iter().chain(&rows))));
+    let reason = owner.machine.quarantined_tables().next().map(|(_, stopped)| stopped.reason.clone());
+    assert!(reason.as_ref().is_some_and(|r| r.starts_with("column `pad` has collation 999, which")), "{reason:?}");
 }
