@@ -10,6 +10,7 @@ pub mod coordinator;
 pub mod definitions;
 pub mod exit;
 pub mod files;
+mod hidden_columns;
 mod log_end;
 mod outstanding;
 pub mod position;

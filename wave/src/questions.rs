@@ -20,6 +20,7 @@ use mysql_wire::Flavor;
 use pipeline::io::{Cause, Failure, FailureKind, Server, Skip, Start};
 
 use crate::definitions::{Definitions, Key};
+use crate::hidden_columns;
 use crate::position::From;
 use crate::runner::SourceQuestions;
 use crate::source::Source;
@@ -266,6 +267,7 @@ fn quote(text: &str) -> String {
 }
 
 fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefinition, Failure> {
+    hidden_columns::show_generated_keys(sql);
     let (db, name) = (quote(database), quote(table));
     // Two statements: joined, the servers go through the columns of the table for each of them.
     let of_table = format!("TABLE_SCHEMA = {db} AND TABLE_NAME = {name}");
@@ -294,7 +296,8 @@ fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefin
         })
         .collect();
     match columns {
-        Some(columns) if !columns.is_empty() => {
+        Some(mut columns) if !columns.is_empty() => {
+            columns.extend(hidden_columns::behind(sql, &of_table)?);
             Ok(TableDefinition { database: database.to_string(), name: table.to_string(), columns })
         }
         _ => Err(unknown(format!(

@@ -20,8 +20,12 @@ pub(crate) fn steps(server: &Server, database: &str, settings: Settings) -> Vec<
     let mut steps = transactions(server, database);
     steps.extend(several_tables(server, database));
     steps.extend(unusual_tables(server, database));
+    steps.extend(hidden_columns(server, database));
     if settings.image == Image::Full {
-        steps.extend(without_key(server, database));
+        steps.extend(without_key(database));
+    }
+    if server.mysql(8, 0, 30) {
+        steps.extend(generated_key(database, settings.image));
     }
     steps
 }
@@ -209,29 +213,57 @@ fn unusual_tables(server: &Server, database: &str) -> Vec<Step> {
     ]
 }
 
-fn without_key(server: &Server, database: &str) -> Vec<Step> {
+/// MariaDB's tables of which the log has columns that INFORMATION_SCHEMA leaves out.
+fn hidden_columns(server: &Server, database: &str) -> Vec<Step> {
+    if !server.maria(10, 4, 3) {
+        return Vec::new();
+    }
+    let unique = table(database, "unique_texts", vec![column("t", "text", Kind::Text), int("v")]);
+    let mut versioned = Table::new(database, "versioned", vec![column("t", "text unique", Kind::Text)]);
+    let create = versioned.create("WITH SYSTEM VERSIONING");
+    versioned.columns.extend(["row_start", "row_end"].map(|name| column(name, "timestamp(6)", Kind::Temporal)));
+    let versioned = Rc::new(versioned);
+    let u = unique.path();
+    let keys = format!("ALTER TABLE {u} ADD UNIQUE (t), ADD UNIQUE (v, t);\n");
+    vec![
+        Step::new(unique.create("") + &keys + &create, &[&unique, &versioned]),
+        Step::new(format!("INSERT INTO {u} VALUES (1, 'a', 1), (2, NULL, 2), (3, 'é', 3);\n"), &[&unique]),
+        Step::new(format!("UPDATE {u} SET t = 'b' WHERE id = 1;\nDELETE FROM {u} WHERE id = 2;\n"), &[&unique]),
+        Step::new(format!("INSERT INTO {} (id, t) VALUES (1, 'a'), (2, NULL);\n", versioned.path()), &[&versioned]),
+    ]
+}
+
+fn without_key(database: &str) -> Vec<Step> {
     let mut keyless = Table::new(database, "keyless", vec![int("v"), column("t", "text", Kind::Text)]);
     keyless.keyed = false;
     let keyless = Rc::new(keyless);
     let k = keyless.path();
-    let mut steps = vec![
+    vec![
         Step::new(keyless.create(""), &[&keyless]),
         Step::new(format!("INSERT INTO {k} VALUES (1,1,'a'),(2,1,'b'),(3,NULL,NULL);\n"), &[&keyless]),
         Step::new(format!("UPDATE {k} SET v = 2 WHERE t = 'a';\nDELETE FROM {k} WHERE v IS NULL;\n"), &[&keyless]),
+    ]
+}
+
+/// A table whose key MySQL generates and, as it is set, does not show.
+fn generated_key(database: &str, image: Image) -> Vec<Step> {
+    let mut table = Table::new(database, "gipk", vec![int("v")]);
+    table.keyed = false;
+    let create = table.create("");
+    table.columns.insert(0, column("my_row_id", "bigint unsigned", Kind::Int));
+    let (table, p) = (Rc::new(table.clone()), table.path());
+    let create = format!(
+        "SET GLOBAL show_gipk_in_create_table_and_information_schema = OFF;\n\
+         SET sql_generate_invisible_primary_key = ON;\n{create}SET sql_generate_invisible_primary_key = OFF;\n"
+    );
+    let mut steps = vec![
+        Step::new(create, &[&table]),
+        Step::new(format!("INSERT INTO {p} (id, v) VALUES (1, 1), (2, 2);\n"), &[&table]),
     ];
-    if server.mysql(8, 0, 30) {
-        let mut table = Table::new(database, "gipk", vec![int("v")]);
-        table.keyed = false;
-        let create = table.create("");
-        table.columns.insert(0, column("my_row_id", "bigint unsigned", Kind::Int));
-        let table = Rc::new(table);
-        let on = "SET sql_generate_invisible_primary_key = ON;\n";
-        steps.push(Step::new(format!("{on}{create}SET sql_generate_invisible_primary_key = OFF;\n"), &[&table]));
-        steps.push(Step::new(format!("INSERT INTO {} (id, v) VALUES (1, 1), (2, 2);\n", table.path()), &[&table]));
-        steps.push(Step::new(
-            format!("UPDATE {0} SET v = 5 WHERE id = 2;\nDELETE FROM {0} WHERE id = 1;\n", table.path()),
-            &[&table],
-        ));
+    // A minimal image has the generated key alone, and rows are told apart by `id`.
+    if image != Image::Minimal {
+        let change = format!("UPDATE {p} SET v = 5 WHERE id = 2;\nDELETE FROM {p} WHERE id = 1;\n");
+        steps.push(Step::new(change, &[&table]));
     }
     steps
 }

@@ -190,7 +190,10 @@ fn a_definition_of_another_time_is_refused() {
     refused(&|d| d.columns[0].column_type = "varchar(21)".into());
     refused(&|d| d.columns[0].charset = Some("latin1".into()));
     let text = refused(&|d| drop(d.columns.pop()));
-    assert_eq!(text, "definition of table d.kp does not fit the log: 3 columns in the log, 2 defined");
+    assert!(
+        text.starts_with("definition of table d.kp does not fit the log: 3 columns in the log, 2 defined; with "),
+        "{text}"
+    );
 }
 
 const FILES: &[(&[u8], &str)] = &[
