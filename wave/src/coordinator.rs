@@ -31,6 +31,9 @@ impl<C: Coordination> Ownable for C {
     }
 }
 
+/// Feeds that come back in the batch of their checkpoint, which has to have room for other entries, too.
+const UNPARKED_WITH_CHECKPOINT: usize = 8;
+
 /// What an instance asks of its coordination.
 #[derive(Debug)]
 pub enum Request {
@@ -98,11 +101,10 @@ fn answer(backend: &mut dyn Ownable, source: &SourceId, owner: &str, request: Re
             let pins = pin.iter().map(|(topic, partitions)| pin_entry(topic, *partitions));
             let stops = stops.chain(pins.map(|(name, bytes)| Write::Put { name, bytes }));
             let fence = Fence { source: source.clone(), epoch };
-            // An entry goes with its checkpoint, never ahead of it.
             let mut last = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
-            last.extend(unpark.iter().map(|feed| Write::Delete { name: format!("parked/{feed}") }));
             last.extend(release.iter().map(|table| Write::Delete { name: format!("quarantine/{table}") }));
-            match write(backend, &fence, stops, last) {
+            let unpark = unpark.iter().map(|feed| Write::Delete { name: format!("parked/{feed}") });
+            match write(backend, &fence, stops, last, unpark.collect()) {
                 Ok(()) => Input::CheckpointWritten,
                 // Batches are idempotent: what may or may not be stored is written again with the next one.
                 Err(e) => Input::CheckpointFailed(failure(e)),
@@ -112,17 +114,22 @@ fn answer(backend: &mut dyn Ownable, source: &SourceId, owner: &str, request: Re
 }
 
 /// Writes a checkpoint with the stops that it passes and the counts of partitions. More than one batch takes are written
-/// ahead of it: a stop whose checkpoint never follows is found again when its position is read again.
+/// ahead of it: a stop whose checkpoint never follows is found again when its position is read again. The entries of
+/// feeds that are back go with it or, when they are many, after it, but never ahead of it: one that is left is a feed
+/// that is still parked.
 fn write(
     backend: &mut dyn Ownable,
     fence: &Fence,
     stops: impl Iterator<Item = Write>,
-    last: Vec<Write>,
+    mut last: Vec<Write>,
+    mut unpark: Vec<Write>,
 ) -> Result<(), CoordError> {
     let size = |w: &Write| match w {
         Write::Put { name, bytes } => name.len() + bytes.len(),
         _ => 0,
     };
+    let later = unpark.split_off(unpark.len().min(UNPARKED_WITH_CHECKPOINT));
+    last.extend(unpark);
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for stop in stops {
         if batch.len() + last.len() >= MAX_BATCH_ENTRIES
@@ -135,7 +142,8 @@ fn write(
         batch.push(stop);
     }
     batch.extend(last);
-    backend.write(fence, &batch)
+    backend.write(fence, &batch)?;
+    later.chunks(MAX_BATCH_ENTRIES).try_for_each(|batch| backend.write(fence, batch))
 }
 
 /// Name and bytes under which a stop is stored.
@@ -222,8 +230,8 @@ mod tests {
         let request = Request::Write {
             epoch: taken.epoch,
             incarnation: taken.incarnation,
-            checkpoint: Box::new(checkpoint),
-            park: vec![("feed".to_string(), stopped.clone())],
+            checkpoint: Box::new(checkpoint.clone()),
+            park: (0..50).map(|i| (format!("feed{i}"), stopped.clone())).collect(),
             unpark: Vec::new(),
             release: vec!["db.t7".to_string()],
             pin: (1..=50).map(|i| (format!("topic{i}"), i)).collect(),
@@ -233,8 +241,23 @@ mod tests {
         assert!(matches!(answered, Input::CheckpointWritten), "{answered:?}");
         let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };
         assert!(ownership.checkpoint.is_some());
-        assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (1, 199), "one was released");
+        assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (50, 199), "one was released");
         assert_eq!(ownership.pinned.len(), 50);
         assert!(ownership.pinned.contains(&("topic7".to_string(), 7)));
+
+        let back = Request::Write {
+            epoch: ownership.epoch,
+            incarnation: ownership.incarnation,
+            checkpoint: Box::new(checkpoint),
+            park: Vec::new(),
+            unpark: (0..49).map(|i| format!("feed{i}")).collect(),
+            release: (8..16).map(|i| format!("db.t{i}")).collect(),
+            pin: Vec::new(),
+            quarantine: (0..200).map(|i| (format!("db.u{i}"), stopped.clone())).collect(),
+        };
+        let answered = answer(&mut backend, &source, "a", back);
+        assert!(matches!(answered, Input::CheckpointWritten), "{answered:?}");
+        let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };
+        assert_eq!((ownership.parked.len(), ownership.quarantined.len()), (1, 391));
     }
 }
