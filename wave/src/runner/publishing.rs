@@ -122,6 +122,7 @@ pub(crate) fn publish_failure(error: &PublishError) -> Failure {
         PublishError::Unavailable(_) => (FailureKind::Transient, Cause::Unavailable),
         PublishError::Topic { .. } => (FailureKind::Permanent, Cause::NotFound),
         PublishError::Denied(_) => (FailureKind::Permanent, Cause::Denied),
+        PublishError::Damaged(_) => (FailureKind::Permanent, Cause::Data),
         PublishError::Config(_) => (FailureKind::Permanent, Cause::Usage),
         PublishError::Fenced => (FailureKind::Fenced, Cause::Conflict),
         PublishError::Lost(_) => (FailureKind::Permanent, Cause::Unavailable),
@@ -141,6 +142,7 @@ mod tests {
             (topic(), 3, FailureKind::Permanent),
             (PublishError::Denied("d".into()), 4, FailureKind::Permanent),
             (PublishError::Fenced, 5, FailureKind::Fenced),
+            (PublishError::Damaged("d".into()), 7, FailureKind::Permanent),
             (PublishError::Unavailable("u".into()), 6, FailureKind::Transient),
             (PublishError::Lost("l".into()), 6, FailureKind::Permanent),
         ] {

@@ -39,7 +39,7 @@ impl DataDir {
     /// cannot be made or written.
     pub fn lock(path: impl Into<PathBuf>) -> Result<Self, CoordError> {
         let path = path.into();
-        fs::create_dir_all(&path).map_err(|e| io_error(&path, "create", &e))?;
+        make_dir(&path).map_err(|e| io_error(&path, "create", &e))?;
         let lock_path = path.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -87,13 +87,27 @@ impl DataDir {
         &self.path
     }
 
-    /// A folder inside, created durably.
+    /// A folder inside.
     pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf, CoordError> {
         let path = self.path.join(name);
-        fs::create_dir_all(&path).map_err(|e| io_error(&path, "create", &e))?;
-        sync_dir(&self.path).map_err(|e| io_error(&self.path, "sync", &e))?;
+        make_dir(&path).map_err(|e| io_error(&path, "create", &e))?;
         Ok(path)
     }
+}
+
+/// Makes a folder and what is missing above it, durably.
+fn make_dir(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(parent)?;
+            fs::create_dir(path)?;
+        }
+        Err(_) if path.is_dir() => return Ok(()),
+        made => made?,
+    }
+    sync_dir(parent)
 }
 
 /// Makes names in `path` (created, renamed, removed) durable.

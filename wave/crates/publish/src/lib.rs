@@ -93,6 +93,9 @@ pub enum PublishError {
     /// A login, TLS or a right is refused: somebody has to grant it.
     #[error("{0}")]
     Denied(String),
+    /// What is stored is damaged: somebody has to mend it or give it up.
+    #[error("{0}")]
+    Damaged(String),
     /// Wrong settings; a retry will not help.
     #[error("{0}")]
     Config(String),

@@ -176,6 +176,37 @@ fn a_full_disk_ends_the_epoch_and_no_more() {
     assert!(read_all(dir.path()).iter().map(number).eq(0..3000));
 }
 
+#[test]
+#[ignore = "runs under the file limit of a_topic_that_cannot_be_opened_yet"]
+fn few_files() {
+    let store = LocalStore::open(LocalConfig::new(child_root())).unwrap();
+    let mut writer = LocalPublisher::new(store, "source");
+    writer.init(1).unwrap();
+    let spec = TopicSpec { name: TOPIC.to_owned(), create_partitions: Some(50) };
+    let error = writer.open(&spec).unwrap_err();
+    assert!(matches!(&error, PublishError::Unavailable(text) if text.contains("ulimit -n")), "{error:?}");
+    let raise = ["--nofile=1000", "--pid", &std::process::id().to_string()];
+    assert!(Command::new("prlimit").args(raise).status().unwrap().success());
+    assert_eq!(writer.open(&spec).unwrap().1, 50);
+}
+
+#[test]
+fn a_topic_that_cannot_be_opened_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = child("few_files", dir.path(), 1, "ulimit -S -n 60;").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Something else in its place.
+    let store = LocalStore::open(LocalConfig::new(dir.path())).unwrap();
+    let mut writer = LocalPublisher::new(store, "source");
+    fs::write(dir.path().join("file"), b"").unwrap();
+    let spec = TopicSpec { name: "file".to_owned(), create_partitions: Some(1) };
+    assert!(matches!(writer.open(&spec), Err(PublishError::Topic { .. })));
+    // A description that is none.
+    fs::write(dir.path().join(TOPIC).join("topic.json"), b"{}").unwrap();
+    let spec = TopicSpec { name: TOPIC.to_owned(), create_partitions: None };
+    assert!(matches!(writer.open(&spec), Err(PublishError::Damaged(text)) if text.contains("topic.json")));
+}
+
 fn only_segment(root: &Path) -> std::path::PathBuf {
     root.join(TOPIC).join("0").join(format!("{:020}.seg", 0))
 }
@@ -207,7 +238,8 @@ fn a_torn_tail_is_cut_and_damage_before_it_is_refused() {
         writer.init(1).unwrap();
         let error = writer.open(&TopicSpec { name: TOPIC.to_owned(), create_partitions: None }).unwrap_err();
         assert!(
-            matches!(&error, PublishError::Topic { reason, .. } if reason.contains("acknowledged records are damaged"))
+            matches!(&error, PublishError::Damaged(text) if text.contains("acknowledged records are damaged")),
+            "{error:?}"
         );
         assert_eq!(fs::read(only_segment(dir.path())).unwrap(), bytes, "what is refused is left as it is");
         let mut reader = LocalReader::open(dir.path(), TOPIC, 0).unwrap();

@@ -46,7 +46,7 @@ struct Place {
 impl PartitionLog {
     /// Opens or creates the partition in `dir` and recovers it.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        make_dir(dir)?;
         let base = match bases(dir)?.pop() {
             Some(base) => base,
             None => create_segment(dir, 0)?,
@@ -258,6 +258,21 @@ fn create_segment(dir: &Path, base: u64) -> io::Result<u64> {
     file.sync_all()?;
     sync_dir(dir)?;
     Ok(base)
+}
+
+/// Makes a folder and what is missing above it, durably.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(parent)?;
+            fs::create_dir(dir)?;
+        }
+        Err(_) if dir.is_dir() => return Ok(()),
+        made => made?,
+    }
+    sync_dir(parent)
 }
 
 /// Makes the names in a folder durable.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::log::PartitionLog;
 use super::segment::push_frame;
-use super::store::{LocalStore, Topic, locked};
+use super::store::{LocalStore, Topic, locked, remedy};
 use super::{Flush, LocalConfig};
 use crate::{DeliveryError, PublishError, Publisher, Record, Report, SendOutcome, TopicId, TopicSpec};
 
@@ -147,10 +147,7 @@ impl Buffer {
 
 /// What went wrong in which folder, and what to do where that is known.
 fn told(error: &io::Error, config: &LocalConfig) -> String {
-    use io::ErrorKind as K;
-    let full = matches!(error.kind(), K::StorageFull | K::QuotaExceeded | K::FileTooLarge);
-    let next = if full { "; make room there: publishing goes on by itself" } else { "" };
-    format!("{} cannot be written: {error}{next}", config.root.display())
+    format!("{} cannot be written: {error}{}", config.root.display(), remedy(error))
 }
 
 /// Stops the topic and reports what the partition held.

@@ -42,7 +42,14 @@ fn read_meta_if_dir(path: &Path) -> Result<Option<u32>, ReadError> {
     if !path.is_dir() {
         return Ok(None);
     }
-    Ok(read_meta(path).map_err(ReadError::Damaged)?.map(|meta| meta.partitions))
+    let wrong = |error: io::Error| {
+        let text = format!("{}: {error}", path.display());
+        match error.kind() {
+            io::ErrorKind::InvalidData => ReadError::Damaged(text),
+            _ => ReadError::Unavailable(text),
+        }
+    };
+    Ok(read_meta(path).map_err(wrong)?.map(|meta| meta.partitions))
 }
 
 /// Reads one partition.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::LocalConfig;
-use super::log::{PartitionLog, sync_dir};
+use super::log::{PartitionLog, make_dir, sync_dir};
 use crate::{PublishError, TopicSpec};
 
 /// More would be a mistake of configuration: each partition holds three open files.
@@ -56,7 +56,7 @@ impl LocalStore {
     pub fn open(config: LocalConfig) -> Result<Arc<Self>, PublishError> {
         let root = &config.root;
         let wrong = |error: io::Error| PublishError::Config(format!("{}: {error}", root.display()));
-        fs::create_dir_all(root).map_err(wrong)?;
+        make_dir(root).map_err(wrong)?;
         let path = root.join(".lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(wrong)?;
         lock.try_lock().map_err(|error| match error {
@@ -96,11 +96,13 @@ impl LocalStore {
         }
         check_name(&spec.name).map_err(refused)?;
         let dir = self.config.root.join(&spec.name);
-        let partitions = match (read_meta(&dir).map_err(refused)?, spec.create_partitions) {
+        let failed = |what: &Path, error: &io::Error| failed(&spec.name, what, error);
+        let meta = read_meta(&dir).map_err(|error| failed(&dir, &error))?;
+        let partitions = match (meta, spec.create_partitions) {
             (Some(meta), _) => meta.partitions,
             (None, None) => return Err(refused(format!("does not exist in {}", self.config.root.display()))),
             (None, Some(count)) if (1..=MAX_PARTITIONS).contains(&count) => {
-                write_meta(&dir, count).map_err(|error| refused(format!("{}: {error}", dir.display())))?;
+                write_meta(&dir, count).map_err(|error| failed(&dir, &error))?;
                 count
             }
             (None, Some(count)) => {
@@ -108,8 +110,8 @@ impl LocalStore {
             }
         };
         let open = |partition: u32| {
-            let log = PartitionLog::open(&partition_dir(&dir, partition));
-            log.map(Mutex::new).map_err(|error| refused(format!("partition {partition}: {error}")))
+            let dir = partition_dir(&dir, partition);
+            PartitionLog::open(&dir).map(Mutex::new).map_err(|error| failed(&dir, &error))
         };
         let partitions = (0..partitions).map(open).collect::<Result<_, _>>()?;
         let topic = Arc::new(Topic { name: spec.name.clone(), partitions });
@@ -127,6 +129,35 @@ impl LocalStore {
                 }
             }
         }
+    }
+}
+
+/// Why a topic cannot be opened: damage, a right, something else in its place, or the system, which may do better later.
+fn failed(topic: &str, what: &Path, error: &io::Error) -> PublishError {
+    use io::ErrorKind as K;
+    let reason = format!("{}: {error}{}", what.display(), remedy(error));
+    match error.kind() {
+        K::InvalidData => PublishError::Damaged(format!("topic {topic}: {reason}")),
+        K::PermissionDenied | K::ReadOnlyFilesystem => PublishError::Denied(format!("topic {topic}: {reason}")),
+        K::AlreadyExists | K::NotADirectory | K::IsADirectory => {
+            PublishError::Topic { topic: topic.to_owned(), reason }
+        }
+        _ => PublishError::Unavailable(format!("topic {topic}: {reason}")),
+    }
+}
+
+/// What to do about an error of the system, where that is known.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    use io::ErrorKind as K;
+    /// Of a process and of the system; the library has no kind for them.
+    const OPEN_FILES: [i32; 2] = [24, 23];
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => "; make room there: publishing goes on by itself",
+        _ if error.raw_os_error().is_some_and(|code| OPEN_FILES.contains(&code)) => {
+            "; each partition takes three files: raise the limit (ulimit -n) and start it again, or make topics with fewer \
+             --partitions"
+        }
+        _ => "",
     }
 }
 
@@ -148,32 +179,30 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// None when there is no such topic.
-pub(super) fn read_meta(topic: &Path) -> Result<Option<TopicMeta>, String> {
-    let path = topic.join("topic.json");
-    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = match fs::read(&path) {
+/// None when there is no such topic; `InvalidData` when its description is none.
+pub(super) fn read_meta(topic: &Path) -> io::Result<Option<TopicMeta>> {
+    let text = match fs::read(topic.join("topic.json")) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(&error)),
+        Err(error) => return Err(error),
     };
-    let meta: TopicMeta = serde_json::from_slice(&text).map_err(|error| wrong(&error))?;
+    let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("topic.json: {why}"));
+    let meta: TopicMeta = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
     match meta {
         TopicMeta { version: 1, partitions: 1..=MAX_PARTITIONS } => Ok(Some(meta)),
         TopicMeta { version, partitions } => {
-            Err(wrong(&format!("version {version} with {partitions} partitions is not known")))
+            Err(damaged(format!("version {version} with {partitions} partitions is not known")))
         }
     }
 }
 
 /// The file appears whole or not at all.
 fn write_meta(topic: &Path, partitions: u32) -> io::Result<()> {
-    fs::create_dir_all(topic)?;
+    make_dir(topic)?;
     let new = topic.join("topic.json.new");
     let mut file = File::create(&new)?;
     file.write_all(&serde_json::to_vec(&TopicMeta { version: 1, partitions })?)?;
     file.sync_all()?;
     fs::rename(&new, topic.join("topic.json"))?;
-    sync_dir(topic)?;
-    topic.parent().map_or(Ok(()), sync_dir)
+    sync_dir(topic)
 }
