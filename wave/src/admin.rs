@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use actix_web::http::header::ContentType;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, guard, web};
 use telemetry::Registry;
 
 use crate::exit::{CommandResult, Exit};
@@ -99,13 +99,14 @@ pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> Comm
 }
 
 fn routes(config: &mut web::ServiceConfig) {
+    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
     config
-        .route("/", web::get().to(page))
-        .route("/livez", web::get().to(|| async { "ok\n" }))
-        .route("/readyz", web::get().to(ready))
-        .route("/healthz", web::get().to(health))
-        .route("/metrics", web::get().to(metrics))
-        .route("/version", web::get().to(|| async { concat!("binlake ", env!("CARGO_PKG_VERSION"), "\n") }));
+        .route("/", get().to(page))
+        .route("/livez", get().to(|| async { "ok\n" }))
+        .route("/readyz", get().to(ready))
+        .route("/healthz", get().to(health))
+        .route("/metrics", get().to(metrics))
+        .route("/version", get().to(|| async { concat!("binlake ", env!("CARGO_PKG_VERSION"), "\n") }));
 }
 
 /// Ready once sources stream. One that cannot is its own matter (`/healthz` names it) and does not hold up the others;

@@ -99,7 +99,7 @@ section! {
         topic: Option<String> = None;
         /// Partitions of a topic that has to be created; a local one has at most 1024. none: local 1, Kafka 6.
         partitions: Option<u32> = None, in Some(1) => Some(10_000);
-        /// Globs or /regex/ on database.table, `!` excludes. Empty: all but the server's own.
+        /// Globs or /regex/ on the whole database.table, `!` excludes. Empty: all but the server's own.
         tables: String = String::new();
         /// Kinds of events: insert, update, delete, ddl.
         events: String = "insert,update,delete".to_string();

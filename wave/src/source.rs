@@ -61,8 +61,19 @@ impl Source {
             (None, None) => std::env::var(PASSWORD_VARIABLE).map_or_else(|_| ask(&url), |p| Ok(Secret::new(p)))?,
         };
         url.password = Some(password);
+        if let Some(database) = &url.database {
+            return Err(Exit::usage(format!(
+                "the source's address names the database {database:?}, which chooses nothing"
+            ))
+            .hint(format!("end the address with a slash, and choose tables with --tables '{database}.*'")));
+        }
         let options =
             url.options_with(|path: &Path| std::fs::read(path).map_err(|e| unreadable("the file", path, &e)))?;
+        options.tls.check().map_err(|e| {
+            let files = [("ssl-ca", &url.ssl_ca), ("ssl-cert", &url.ssl_cert), ("ssl-key", &url.ssl_key)];
+            let named = files.iter().filter_map(|(name, path)| Some(format!("{name}={}", path.as_ref()?.display())));
+            Exit::usage(format!("the source's address: {e} ({})", named.collect::<Vec<_>>().join(", ")))
+        })?;
         Ok(Source { url, options: Arc::new(options) })
     }
 

@@ -16,6 +16,7 @@ use pipeline::io::{Ended, FailureKind, Incident, IncidentCode};
 use pipeline::rule::{Columns, EventKinds, Rule, RuleError, TablePatterns};
 use publish::TopicSpec;
 use publish::file::{FilePublisher, Framing};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use watch::{Watch, WatchOptions};
 
 use crate::config::Reference;
@@ -130,10 +131,15 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
     };
     let started = Instant::now();
     let runner = Runner::start(parts)?;
-    let mut asked = false;
+    let (mut asked, mut gone) = (false, false);
     while !runner.is_finished() {
         if stop.load(Ordering::Relaxed) && !asked {
             asked = true;
+            runner.stop();
+        }
+        // A pipe that nobody reads is seen at a write; an idle source writes nothing.
+        if !gone && !asked && output_is_closed() {
+            gone = true;
             runner.stop();
         }
         std::thread::sleep(Duration::from_millis(if stats { 2 } else { 20 }));
@@ -161,6 +167,12 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
             Err(exit)
         }
     }
+}
+
+fn output_is_closed() -> bool {
+    let stdout = std::io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// What to give `--from` to go on after everything that was printed.

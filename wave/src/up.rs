@@ -17,14 +17,14 @@ use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::instance::{InstanceConfig, Limits};
 use pipeline::io::{Cause, Ended, Failure, FailureKind};
 use publish::kafka::{KafkaConfig, KafkaPublisher};
-use publish::local::{LocalConfig, LocalPublisher, LocalStore, MAX_PARTITIONS};
+use publish::local::{LocalConfig, LocalPublisher, LocalStore, MAX_PARTITIONS, check_name};
 use publish::{PublishError, Publisher, TopicSpec};
 use telemetry::{Registry, SourceMetrics};
 use watch::{Watch, WatchOptions};
 
 use crate::admin;
 use crate::config::{Config, Feed, Reference, SourceConfig};
-use crate::exit::{CommandResult, Exit, complain, printable, say};
+use crate::exit::{CommandResult, Exit, complain, printable, say, unreadable};
 use crate::log_end::LogEnds;
 use crate::position::From;
 use crate::questions::ServerQuestions;
@@ -78,6 +78,10 @@ impl Target {
                 Some(reference) => secrets::resolve(&reference)?.expose().to_owned(),
                 None => value,
             };
+            // OpenSSL's own words do not say which file it is. `probe` looks for the system's certificates.
+            if name.ends_with(".location") && value != "probe" {
+                std::fs::File::open(&value).map_err(|e| unreadable(name, Path::new(&value), &e))?;
+            }
             config.properties.insert(name.to_string(), value);
         }
         Ok(Target::Kafka(config))
@@ -224,6 +228,7 @@ impl Plan {
             return Err(Exit::usage("--format: topics take maxwell-json or binlake"));
         }
         let topic = feed.topic.clone().unwrap_or_else(|| self.name.clone());
+        check_name(&topic).map_err(|e| Exit::usage(format!("--topic {topic:?}: {e}")))?;
         if self.topics.iter().any(|t| t.name == topic) {
             return Err(Exit::usage(format!("two feeds of source {} have the topic {topic}", self.name)));
         }
@@ -401,6 +406,10 @@ fn coordination_exit(error: coord::CoordError) -> Exit {
     let code = match error {
         coord::CoordError::Locked { .. } => 5,
         coord::CoordError::Corrupt { .. } => 7,
+        coord::CoordError::Unavailable(what) => {
+            return Exit::new(4, format!("the data folder: {what}"))
+                .hint("give --data-dir a folder in which this user may write and where there is room");
+        }
         _ => 1,
     };
     Exit::new(code, error.to_string())

@@ -28,7 +28,7 @@ Exit codes: 0 done, 1 internal, 2 usage, 3 not found, 4 denied, 5 conflict, 6 un
     version,
     about = "Reads the binary log of MySQL and MariaDB servers once, serves it to many."
 )]
-#[command(before_help = NEWCOMER, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(before_help = NEWCOMER, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -82,7 +82,7 @@ struct SourceArgs {
 
 #[derive(Args, Debug)]
 struct RuleArgs {
-    /// Tables: globs or /regex/ on database.table, `!` excludes; default all but the server's own
+    /// Tables: globs or /regex/ on the whole database.table, `!` excludes; default all but the server's own
     #[arg(long, value_name = "PATTERNS", default_value = "", hide_default_value = true)]
     tables: String,
     /// Kinds of events: insert, update, delete, ddl [default: insert,update,delete]
@@ -134,7 +134,7 @@ Exit code 0: nothing fatal; 7: something is; 4 and 6: the server could not be lo
 struct CheckArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Tables that will be read: globs or /regex/ on database.table, `!` excludes; default all but the server's own
+    /// Tables that will be read: globs or /regex/ on the whole database.table, `!` excludes; default all but the server's own
     #[arg(long, value_name = "PATTERNS", default_value = "", hide_default_value = true)]
     tables: String,
     /// Is this start still there? earliest, gtid:SET, FILE:POS or time:RFC3339

@@ -36,7 +36,9 @@ impl std::str::FromStr for Format {
 pub enum LogError {
     #[error("log format {0:?} is unknown: use auto, json or text")]
     Format(String),
-    #[error("log filter {filter:?} cannot be read ({reason}): use a level such as info, or target=level pairs")]
+    #[error(
+        "log filter {filter:?} cannot be read ({reason}): use error, warn, info, debug, trace or off, or target=level pairs"
+    )]
     Filter { filter: String, reason: String },
     #[error("logging is already set up")]
     Twice,
@@ -66,6 +68,12 @@ pub fn init_logging(format: Format, filter: Option<&str>) -> Result<(), LogError
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, LogError> {
+    // A misspelt level would be taken for a target, and switch off everything else.
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_pair = |word: &str| word.contains(['=', '[']);
+    if let Some(word) = filter.split(',').map(str::trim).find(|w| !w.is_empty() && !is_level(w) && !is_pair(w)) {
+        return Err(LogError::Filter { filter: filter.to_owned(), reason: format!("{word:?} is no level") });
+    }
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter)
@@ -80,6 +88,11 @@ mod tests {
     fn wrong_settings_are_named() {
         let error = parse_filter("watch=loudly").unwrap_err().to_string();
         assert!(error.contains("watch=loudly") && error.contains("target=level"), "{error}");
+        for wrong in ["nonsense", "vrebose,binlake_watch=trace", "info, wran"] {
+            let error = parse_filter(wrong).unwrap_err().to_string();
+            assert!(error.contains("is no level") && error.contains("warn"), "{error}");
+        }
+        assert!(parse_filter("WARN").is_ok() && parse_filter("off").is_ok() && parse_filter("").is_ok());
         assert_eq!(parse_filter("warn,binlake_watch=trace").unwrap().to_string(), "binlake_watch=trace,warn");
         assert!("yaml".parse::<Format>().unwrap_err().to_string().contains("auto, json or text"));
     }

@@ -42,6 +42,23 @@ fn usage() {
         2,
         &["kafka://b", "1 to 10000"],
     );
+    for (option, value, words) in [
+        ("--log", "vrebose", ["\"vrebose\" is no level", "warn"]),
+        ("--tables", "shop.", ["`shop.`", "database.table"]),
+        ("--tables", "`shop`.`orders`", ["--tables", "without backticks"]),
+        ("--source", "mysql://u@h/shop", ["\"shop\"", "--tables 'shop.*'"]),
+        ("--topic", "a/b", ["--topic \"a/b\"", "not a topic name"]),
+        ("--topic", "", ["--topic \"\"", "not a topic name"]),
+    ] {
+        let source: &[&str] = if option == "--source" { &[] } else { &["--source", "mysql://u@h/"] };
+        fails(&[&["up", option, value], source].concat(), 2, &words);
+    }
+    fails(
+        &["up", "--source", "mysql://u:p@h/", "--data-dir", "/proc/none/data"],
+        4,
+        &["/proc/none/data", "--data-dir"],
+    );
+    assert!(binlake(&["help"]).stdout.contains("binlake tail"));
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("binlake.toml");
     let path = file.to_str().unwrap();
@@ -107,6 +124,10 @@ fn references_that_lead_nowhere() {
     std::fs::write(&file, "[[source]]\nurl = \"mysql://u@h/\"\npassword = \"env:BINLAKE_NO_SUCH\"\n").unwrap();
     fails(&["config", "check", file.to_str().unwrap()], 3, &["BINLAKE_NO_SUCH"]);
     fails(&["tail", "--source", "mysql://u:p@h/?ssl-ca=/no/such.pem"], 3, &["/no/such.pem"]);
+    let none = format!("mysql://u:p@h/?ssl-mode=verify_ca&ssl-ca={path}", path = file.display());
+    fails(&["tail", "--source", &none], 2, &["not a certificate in PEM", &format!("ssl-ca={}", file.display())]);
+    let authority = "kafka://h?security.protocol=SSL&ssl.ca.location=/no/such.pem";
+    fails(&["up", "--source", "mysql://u:p@h/", "--to", authority], 3, &["ssl.ca.location", "/no/such.pem"]);
     fails(&["tail", "--file", folder], 7, &[folder]);
     fails(&["up", "--config", folder], 3, &[folder]);
 }
@@ -237,6 +258,8 @@ fn logins_rights_and_positions() {
         assert!(run.stdout.contains("goes on from its checkpoint; --from is only for"), "{}", run.stdout);
     }
     assert_eq!(ids(&read_local(&data, &topic_of(port))), [2]);
+    let beyond = ["read", "--data-dir", data.to_str().unwrap(), "--topic", &topic_of(port), "--offset", "100"];
+    fails(&beyond, 3, &["partition 0 ends before offset 1", "100"]);
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();

@@ -200,6 +200,9 @@ fn health_names_what_is_wrong() {
     up.wait_streaming();
     assert!(wait_until(SOON, || well(&up)), "{:#}", verdict(&up).1);
     assert_eq!(verdict(&up).1["problems"], serde_json::json!([]));
+    for page in ["/", "/healthz", "/metrics"] {
+        assert_eq!(up.ask("HEAD", page), (200, String::new()), "{page}");
+    }
     assert_eq!(up.get("/readyz").0, 200);
     proxy.refuse();
     proxy.cut();

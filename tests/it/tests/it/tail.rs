@@ -104,6 +104,13 @@ fn a_broken_pipe_ends_it_quietly() {
         assert_eq!(process.stderr(), "code 0\n");
         assert_eq!(process.stdout().lines().count(), 1);
     });
+    // Nothing more is written that could find the pipe closed.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"{ "$1" tail --source "$2"; echo "code $?" >&2; } | true"#, "sh"]);
+    shell.arg(binlake_bin().unwrap()).arg(mysql.url());
+    let mut process = Process::spawn(shell).unwrap();
+    process.wait(SOON).unwrap();
+    assert_eq!(process.stderr(), "code 0\n");
 }
 
 /// What cannot be written was not printed: no good end, and nothing of it is behind the place to go on from.

@@ -5,6 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::error::{TlsProblem, WireError};
+use crate::tls::client_config;
 
 /// A password. Wiped from memory when dropped, and never shown by `Debug`; there is no `Display`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -90,6 +91,16 @@ pub struct TlsOptions {
     /// The client's own certificate chain, leaf first; needs `client_key`.
     pub client_cert: Option<Vec<u8>>,
     pub client_key: Option<Vec<u8>>,
+}
+
+impl TlsOptions {
+    /// Whether certificates and key are what they should be, before there is a connection to use them for.
+    ///
+    /// # Errors
+    /// [`WireError::Config`].
+    pub fn check(&self) -> Result<(), WireError> {
+        if self.mode == SslMode::Disabled { Ok(()) } else { client_config(self).map(drop) }
+    }
 }
 
 impl fmt::Debug for TlsOptions {

@@ -45,8 +45,12 @@ impl Matcher {
                 .map_err(|e| rule_error(text, e.to_string()))?;
             return Ok(Matcher::Regex(regex));
         }
-        if !text.contains('.') {
+        let is_pair = text.split_once('.').is_some_and(|(database, table)| !database.is_empty() && !table.is_empty());
+        if !is_pair {
             return Err(rule_error(text, "a table pattern is database.table, for example `shop.*` or `*.orders`"));
+        }
+        if text.contains('`') {
+            return Err(rule_error(text, "names stand without backticks; for one in a name write ?"));
         }
         let glob = GlobBuilder::new(text)
             .literal_separator(false)
@@ -88,19 +92,27 @@ impl TablePatterns {
         Ok(rule)
     }
 
-    /// Splits a comma separated list as it is given on a command line; commas inside `/…/` belong to the expression.
+    /// Splits a comma separated list as it is given on a command line; commas inside `/…/`, `{…}` and `[…]` belong to the
+    /// pattern.
     ///
     /// # Errors
     /// As [`TablePatterns::new`].
     pub fn parse(list: &str) -> Result<Self, RuleError> {
         let mut parts = vec![String::new()];
         let mut in_regex = false;
+        let mut closing = Vec::new();
         for c in list.chars() {
             let current = parts.last_mut().map_or("", |p| p.as_str());
             if c == '/' && (in_regex || matches!(current.trim(), "" | "!")) {
                 in_regex = !in_regex;
             }
-            if c == ',' && !in_regex {
+            match c {
+                _ if in_regex => {}
+                '{' => closing.push('}'),
+                '[' => closing.push(']'),
+                _ => drop(closing.pop_if(|closes| *closes == c)),
+            }
+            if c == ',' && !in_regex && closing.is_empty() {
                 parts.push(String::new());
             } else if let Some(last) = parts.last_mut() {
                 last.push(c);
@@ -176,7 +188,8 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Each item is `db.table:column,column`; the table part may be a pattern.
+    /// Each item is `db.table:column,column`; the table part may be a pattern. Of a table that several match, the columns
+    /// of all are kept.
     ///
     /// # Errors
     /// An item without a colon or without columns.
@@ -204,11 +217,13 @@ impl Columns {
     /// A column that is not in the table.
     pub fn select(&self, table: &binlog::schema::Table) -> Result<Option<Vec<u16>>, RuleError> {
         let name = format!("{}.{}", table.database, table.name);
-        let Some((_, wanted)) = self.entries.iter().find(|(m, _)| m.matches(&name)) else {
+        let mut wanted =
+            self.entries.iter().filter(|(m, _)| m.matches(&name)).flat_map(|(_, columns)| columns).peekable();
+        if wanted.peek().is_none() {
             let shown = || (0u16..).zip(&table.columns).filter(|(_, c)| !c.hidden).map(|(index, _)| index).collect();
             return Ok(table.columns.iter().any(|c| c.hidden).then(shown));
-        };
-        let mut indices = Vec::with_capacity(wanted.len());
+        }
+        let mut indices = Vec::new();
         for column in wanted {
             let index = table
                 .columns
@@ -273,6 +288,21 @@ mod tests {
         assert!(TablePatterns::parse("/a(b/").unwrap_err().problem.contains("unclosed"));
         assert!(TablePatterns::parse("/ab").unwrap_err().problem.contains("between two slashes"));
         assert!(TablePatterns::parse("shop.[a").is_err());
+        for nothing in ["shop.", ".orders", "!shop."] {
+            assert!(TablePatterns::parse(nothing).unwrap_err().problem.contains("database.table"), "{nothing}");
+        }
+        assert!(TablePatterns::parse("`shop`.`orders`").unwrap_err().problem.contains("backticks"));
+        assert!(TablePatterns::parse("shop.{a,b").is_err());
+    }
+
+    #[test]
+    fn commas_of_a_pattern_do_not_end_it() {
+        let t = TablePatterns::parse("shop.{a,b},crm.[c,d],!shop.b_{x,y}, /x\\.[{]/").unwrap();
+        for (database, table, wanted) in
+            [("shop", "a", true), ("shop", "b", true), ("shop", "c", false), ("crm", "d", true), ("x", "{", true)]
+        {
+            assert_eq!(t.matches(database, table), wanted, "{database}.{table}");
+        }
     }
 
     #[test]
@@ -288,6 +318,31 @@ mod tests {
         assert!(rule("shop.*").wants_ddl("shop", &[]));
         assert!(!rule("shop.orders").wants_ddl("shop", &[]) && !rule("shop.*").wants_ddl("secret", &[]));
         assert!(rule("").wants_ddl("shop", &[]));
+    }
+
+    #[test]
+    fn columns_of_all_that_match_are_kept() {
+        use binlog::schema::{Column, ColumnType, SchemaSource, Table};
+        let column = |name: &str| Column {
+            name: name.into(),
+            ty: ColumnType::Int24,
+            unsigned: false,
+            nullable: true,
+            charset: binlog::charset::Charset::Binary,
+            labels: std::sync::Arc::from([]),
+            key_part: None,
+            visible: true,
+            generated: false,
+            geometry_type: 0,
+            sql_type: String::new(),
+            hidden: false,
+            collation: 0,
+        };
+        let columns = ["id", "total", "note"].map(column).to_vec();
+        let orders = Table::new("shop".into(), "orders".into(), columns, SchemaSource::Log);
+        let kept = |items: &[&str]| Columns::new(items).unwrap().select(&orders).unwrap();
+        assert_eq!(kept(&["shop.orders:note", "shop.orders:id", "shop.*:id"]), Some(vec![0, 2]));
+        assert_eq!(kept(&["shop.other:id"]), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use publisher::LocalPublisher;
 pub use reader::{LocalReader, LocalTopicReader, topics};
-pub use store::{LocalStore, MAX_PARTITIONS};
+pub use store::{LocalStore, MAX_PARTITIONS, check_name};
 
 /// When a record counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -52,6 +52,14 @@ pub enum ReadError {
     Gone { partition: u32, wanted: i64, earliest: i64 },
 }
 
+impl ReadError {
+    pub(crate) fn beyond(topic: &str, partition: u32, wanted: i64, end: i64) -> ReadError {
+        ReadError::NotFound(format!(
+            "topic {topic}: partition {partition} ends before offset {end}, and {wanted} is wanted of every partition"
+        ))
+    }
+}
+
 /// Reads one topic, following its writer.
 pub trait Reader {
     /// Starts again elsewhere, in all partitions.

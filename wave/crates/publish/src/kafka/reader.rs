@@ -116,6 +116,19 @@ impl KafkaReader {
         }
     }
 
+    fn has(&self, partition: i32, offset: i64) -> Result<(), ReadError> {
+        let (earliest, end) =
+            self.consumer.fetch_watermarks(&self.topic, partition, ANSWER).map_err(|error| self.failed(&error))?;
+        let partition = partition.cast_unsigned();
+        if offset < earliest {
+            return Err(ReadError::Gone { partition, wanted: offset, earliest });
+        }
+        if offset > end {
+            return Err(ReadError::beyond(&self.topic, partition, offset, end));
+        }
+        Ok(())
+    }
+
     fn list(&self, offset: Offset) -> Result<TopicPartitionList, ReadError> {
         let mut list = TopicPartitionList::new();
         for partition in 0..self.partitions {
@@ -130,7 +143,10 @@ impl Reader for KafkaReader {
         let list = match start {
             Start::Earliest => self.list(Offset::Beginning)?,
             Start::Latest => self.list(Offset::End)?,
-            Start::Offset(offset) => self.list(Offset::Offset(offset))?,
+            Start::Offset(offset) => {
+                (0..self.partitions).try_for_each(|partition| self.has(partition, offset))?;
+                self.list(Offset::Offset(offset))?
+            }
             Start::Time(time_ms) => {
                 let times = self.list(Offset::Offset(time_ms))?;
                 self.consumer.offsets_for_times(times, ANSWER).map_err(|error| self.failed(&error))?

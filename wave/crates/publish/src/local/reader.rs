@@ -102,7 +102,7 @@ impl LocalReader {
     /// Starts again elsewhere.
     ///
     /// # Errors
-    /// `Gone` for an offset that retention has removed; other [`ReadError`]s for I/O.
+    /// `Gone` for an offset that retention has removed, `NotFound` for one beyond the end; other [`ReadError`]s for I/O.
     pub fn seek(&mut self, start: Start) -> Result<(), ReadError> {
         self.segment = None;
         self.refresh()?;
@@ -116,6 +116,11 @@ impl LocalReader {
         };
         if self.next < earliest {
             return Err(self.gone(earliest));
+        }
+        if self.next > self.end {
+            let topic = self.dir.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+            let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            return Err(ReadError::beyond(&topic, self.partition, signed(self.next), signed(self.end)));
         }
         Ok(())
     }

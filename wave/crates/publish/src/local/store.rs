@@ -171,7 +171,10 @@ pub(super) fn partition_dir(topic: &Path, partition: u32) -> PathBuf {
 }
 
 /// The same names that Kafka allows, so that a feed can move there: 1 to 249 of `a-z A-Z 0-9 . _ -`, not `.` or `..`.
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What a name is made of.
+pub fn check_name(name: &str) -> Result<(), String> {
     let good = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
     if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.bytes().all(good) {
         return Err("not a topic name: 1 to 249 letters, digits, '.', '_' or '-'".to_owned());
