@@ -30,7 +30,10 @@ use crate::runner::{EventSource, Parts, Runner, SourceQuestions};
 use crate::source::{Identity, Source};
 use crate::spills::DiskSpills;
 use crate::sql::Sql;
-use crate::status::{SourceStatus, StatusCell};
+use crate::status::{SourceStatus, StatusCell, StopLine};
+
+/// Tables that are named at the end; all are told when they are met.
+const NAMED: usize = 5;
 
 /// Formats of `tail`, by name.
 pub const FORMATS: [&str; 4] = ["text", "maxwell-json", "binlake", "none"];
@@ -103,7 +106,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
         source: opened.name.clone(),
         feeds: vec![FeedSpec {
             name: "stdout".into(),
-            rule,
+            rule: rule.clone(),
             format,
             order: Order::Source,
             max_record_bytes: MAX_RECORD_BYTES,
@@ -154,7 +157,7 @@ pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
             if asked {
                 complain(&format!("stopped; resume with --from {}", resume_position(&end)));
             }
-            Ok(())
+            left_out(&end, &rule).map_or(Ok(()), Err)
         }
         Ended::Failed(failure) if failure.kind == FailureKind::Fenced => {
             Err(Exit::from(failure).hint("another reader with the same identity took over"))
@@ -173,6 +176,23 @@ fn output_is_closed() -> bool {
     let stdout = std::io::stdout();
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+}
+
+/// Whether rows are missing that the rule wants: whoever takes the output for the whole has to know.
+fn left_out(end: &SourceStatus, rule: &Rule) -> Option<Exit> {
+    if !(rule.events.insert || rule.events.update || rule.events.delete) {
+        return None;
+    }
+    // What a statement changed that names no table, nobody knows.
+    let wanted = |s: &&StopLine| s.name.split_once('.').is_none_or(|(d, t)| rule.tables.matches(d, t));
+    let names: Vec<&str> =
+        end.quarantined.iter().chain(end.as_statements.iter().filter(wanted)).map(|s| s.name.as_str()).collect();
+    let (first, rest) = names.split_at_checked(NAMED).unwrap_or((&names, &[]));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    (!names.is_empty()).then(|| {
+        Exit::new(7, format!("rows that were asked for are missing, of {}{more}", first.join(", ")))
+            .hint("the incidents above say where and why")
+    })
 }
 
 /// What to give `--from` to go on after everything that was printed.

@@ -67,7 +67,8 @@ fn tail(db: &Database, from: &str, format: &str) -> Result<(Vec<u8>, String)> {
         .stdin(Stdio::null())
         .output()?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "tail: {stderr}");
+    let left_out = output.status.code() == Some(7) && stderr.contains("rows that were asked for are missing");
+    ensure!(output.status.success() || left_out, "tail: {stderr}");
     Ok((output.stdout, stderr))
 }
 

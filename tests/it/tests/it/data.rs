@@ -3,7 +3,7 @@
 use kit::{Database, MariaDb, MySql};
 use serde_json::Value;
 
-use crate::support::{Up, ids, lines, log_end, read_local, topic_of};
+use crate::support::{Up, binlake, ids, lines, log_end, read_local, topic_of};
 
 #[test]
 fn contents_of_transactions_on_mysql() {
@@ -273,6 +273,13 @@ fn changes_logged_as_statements_are_told_by_table() {
     let said = up.process.stderr();
     assert!(said.contains("INSERT on it.t was logged as a statement") && said.contains("number 10 on it"), "{said}");
     assert!(!said.contains("31337"), "no data of the statement");
+    // What ends says so at its end, where they were asked for.
+    let whole = ["tail", "--source", &url, "--from", "earliest", "--until", "now", "--tables"];
+    let of = |tables: &'static str| binlake(&[&whole[..], &[tables]].concat());
+    let missing = of("it.*");
+    assert_eq!(missing.code, 7, "{}", missing.stderr);
+    assert!(missing.stderr.contains("rows that were asked for are missing, of it.t, it.v\n"), "{}", missing.stderr);
+    assert_eq!(of("it.log").code, 0);
     // The way to see the statement works.
     let way = said.split("SHOW BINLOG EVENTS").nth(1).unwrap().split(';').next().unwrap();
     let events = mysql.sql(&format!("SHOW BINLOG EVENTS{way}")).unwrap();

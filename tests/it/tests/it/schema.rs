@@ -207,13 +207,13 @@ fn old_positions_without_metadata_and_history_stop_the_table_and_say_so() {
     let last = std::cell::RefCell::new(Vec::new());
     four_shapes(&mysql, || last.borrow_mut().push(log_end(&mysql)));
     let ends = last.into_inner();
-    let tail = |from: &str| {
+    let tail = |from: &str, code: i32| {
         let run = binlake(&["tail", "--source", &url, "--tables", "it.*", "--from", from, "--until", "now"]);
-        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(run.code, code, "{}", run.stderr);
         (run.stdout.lines().map(str::to_owned).collect::<Vec<_>>(), run.stderr)
     };
     for from in [from.as_str(), "earliest"] {
-        let (rows, said) = tail(from);
+        let (rows, said) = tail(from, 7);
         assert_eq!(rows_of(&rows, "t"), Vec::<Value>::new(), "no row with columns that are a guess");
         assert_eq!(rows_of(&rows, "same"), [json!({"id": 1}), json!({"id": 2})]);
         for part in ["it.t", "is not known", "changed since", "binlog_row_metadata=FULL"] {
@@ -221,7 +221,7 @@ fn old_positions_without_metadata_and_history_stop_the_table_and_say_so() {
         }
     }
     // Behind the last change all is known.
-    let (rows, said) = tail(&ends[2]);
+    let (rows, said) = tail(&ends[2], 0);
     assert_eq!((rows_of(&rows, "t"), said.contains("it.t")), (shapes()[3..].to_vec(), false), "{said}");
 }
 
