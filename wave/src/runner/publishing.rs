@@ -90,7 +90,7 @@ impl Loop {
         self.outstanding.clear();
         let mut dropped = Vec::new();
         if let Err(e) = self.publisher.abort(&mut dropped).and_then(|()| self.publisher.init(epoch)) {
-            self.feed(Input::OpenFailed { feed: None, failure: publish_failure(&e) });
+            self.feed(Input::OpenFailed(publish_failure(&e)));
             return;
         }
         let (mut ids, mut opened) = (Vec::new(), Vec::new());
@@ -98,17 +98,21 @@ impl Loop {
         for (feed, topic) in self.topics.clone().iter().enumerate() {
             if self.machine.feed_name(feed).is_some_and(|n| parked.iter().any(|p| p == n)) {
                 ids.push(TopicId(u32::MAX));
-                opened.push(OpenTopic::default());
+                opened.push(Ok(OpenTopic::default()));
                 continue;
             }
             match self.publisher.open(topic) {
                 Ok((id, partitions)) => {
                     ids.push(id);
-                    opened.push(OpenTopic { topic: id.0, name: topic.name.clone(), partitions });
+                    opened.push(Ok(OpenTopic { topic: id.0, name: topic.name.clone(), partitions }));
                 }
                 Err(e) => {
-                    self.feed(Input::OpenFailed { feed: Some(feed), failure: publish_failure(&e) });
-                    return;
+                    let failure = publish_failure(&e);
+                    if failure.kind != FailureKind::Permanent {
+                        return self.feed(Input::OpenFailed(failure));
+                    }
+                    ids.push(TopicId(u32::MAX));
+                    opened.push(Err(failure));
                 }
             }
         }

@@ -127,20 +127,17 @@ impl World {
             self.broker_epoch = self.broker_epoch.max(epoch);
         }
         let parked: Vec<String> = self.processes[p].machine.parked().map(|(name, _)| name.to_string()).collect();
-        let missing = feeds
-            .iter()
-            .position(|f| self.faults[*f] == Some(FeedFault::Missing) && !parked.contains(&self.feeds[*f].name));
-        let answer = if let Some(feed) = missing {
-            let failure = Failure::new(FailureKind::Permanent, Cause::NotFound, "topic does not exist");
-            Input::OpenFailed { feed: Some(feed), failure }
-        } else if self.rng.chance(self.rates.open) {
-            Input::OpenFailed { feed: None, failure: transient("broker does not answer") }
+        let answer = if self.rng.chance(self.rates.open) {
+            Input::OpenFailed(transient("broker does not answer"))
         } else {
             self.processes[p].publisher.epoch = epoch;
             let topics = feeds.iter().map(|f| {
                 let gone = parked.contains(&self.feeds[*f].name);
+                if !gone && self.faults[*f] == Some(FeedFault::Missing) {
+                    return Err(Failure::new(FailureKind::Permanent, Cause::NotFound, "topic does not exist"));
+                }
                 let partitions = if gone { 0 } else { self.partitions[*f] };
-                OpenTopic { topic: *f as u32, name: self.feeds[*f].name.clone(), partitions }
+                Ok(OpenTopic { topic: *f as u32, name: self.feeds[*f].name.clone(), partitions })
             });
             Input::Opened(topics.collect())
         };

@@ -286,11 +286,11 @@ impl Instance {
                 }
             }
             Input::Taken(ownership) => self.taken(*ownership, now, out),
-            Input::TakeFailed(failure) | Input::StartFailed(failure) | Input::SchemaStored(Err(failure)) => {
-                self.failed(failure, now, out);
-            }
+            Input::TakeFailed(failure)
+            | Input::OpenFailed(failure)
+            | Input::StartFailed(failure)
+            | Input::SchemaStored(Err(failure)) => self.failed(failure, now, out),
             Input::Opened(topics) => self.opened(topics, now, out),
-            Input::OpenFailed { feed, failure } => self.open_failed(feed, failure, now, out),
             Input::StartResolved(start) => self.start_resolved(*start, now, out),
             Input::Connected(server) => self.connected(server, now, out),
             Input::Disconnected(failure) => self.disconnected(failure, now, out),

@@ -159,12 +159,11 @@ pub enum Input {
     Start,
     Taken(Box<Ownership>),
     TakeFailed(Failure),
-    /// The publisher is ready for this epoch; one topic per feed, in feed order.
-    Opened(Vec<OpenTopic>),
-    OpenFailed {
-        feed: Option<usize>,
-        failure: Failure,
-    },
+    /// The publisher is ready for this epoch; one topic per feed, in feed order, or why it cannot be opened until somebody
+    /// mends it.
+    Opened(Vec<Result<OpenTopic, Failure>>),
+    /// It is not, for any feed.
+    OpenFailed(Failure),
     /// Answer to [`Command::ResolveStart`].
     StartResolved(Box<Start>),
     StartFailed(Failure),

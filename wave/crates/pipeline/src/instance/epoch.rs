@@ -65,25 +65,25 @@ impl Instance {
         self.dirty = true;
     }
 
-    pub(super) fn opened(&mut self, topics: Vec<OpenTopic>, now: Now, out: &mut Output) {
+    /// Feeds whose topics cannot be opened are parked, all at once: one after the other would hold up the rest.
+    pub(super) fn opened(&mut self, topics: Vec<Result<OpenTopic, Failure>>, now: Now, out: &mut Output) {
         let event = if self.has_checkpoint { Event::OpenedWithCheckpoint } else { Event::OpenedWithout };
         if !self.go(event) {
             return;
         }
-        for (i, mut topic) in topics.into_iter().enumerate().take(self.feeds.len()) {
-            if topic.partitions > 0 {
-                let (partitions, changed) = self.pins.open(&topic);
-                topic.partitions = partitions;
-                if let Some(message) = changed {
-                    let name = self.config.feeds[i].name.clone();
-                    self.incident(IncidentCode::PartitionsChanged, &name, message, out);
+        for (feed, topic) in self.feeds.iter_mut().zip(&topics) {
+            feed.refused = topic.as_ref().err().map(|failure| failure.message.clone());
+        }
+        for (i, topic) in topics.into_iter().enumerate().take(self.feeds.len()) {
+            let topic = match topic {
+                Ok(topic) => topic,
+                Err(failure) if self.may_park(i) => {
+                    self.park(i, &failure.message, now, out);
+                    OpenTopic::default()
                 }
-            }
-            let feed = &mut self.feeds[i];
-            feed.counters = vec![0; topic.partitions as usize];
-            feed.pending = (0..topic.partitions).map(|_| None).collect();
-            feed.refused = None;
-            feed.topic = topic;
+                Err(failure) => return self.failed(failure, now, out),
+            };
+            self.open_topic(i, topic, out);
         }
         if self.pins.unstored() {
             self.dirty = true;
@@ -97,6 +97,21 @@ impl Instance {
         }
         let start = self.start_from_frontier();
         self.begin_reading(start, Duration::ZERO, out);
+    }
+
+    fn open_topic(&mut self, feed: usize, mut topic: OpenTopic, out: &mut Output) {
+        if topic.partitions > 0 {
+            let (partitions, changed) = self.pins.open(&topic);
+            topic.partitions = partitions;
+            if let Some(message) = changed {
+                let name = self.config.feeds[feed].name.clone();
+                self.incident(IncidentCode::PartitionsChanged, &name, message, out);
+            }
+        }
+        let feed = &mut self.feeds[feed];
+        feed.counters = vec![0; topic.partitions as usize];
+        feed.pending = (0..topic.partitions).map(|_| None).collect();
+        feed.topic = topic;
     }
 
     /// Where a new epoch reads: the frontier, or before it where prepared XA transactions have to be read again and the
@@ -256,17 +271,6 @@ impl Instance {
                 }
             }
         }
-    }
-
-    pub(super) fn open_failed(&mut self, feed: Option<usize>, failure: Failure, now: Now, out: &mut Output) {
-        if let (Some(i), FailureKind::Permanent) = (feed, failure.kind)
-            && self.may_park(i)
-        {
-            self.park(i, &failure.message, now, out);
-            self.end_epoch(failure.message, now, out);
-            return;
-        }
-        self.failed(failure, now, out);
     }
 
     /// A record's outcome is unknown, or a dependency failed: everything unsettled is read again in a new epoch.

@@ -3,6 +3,7 @@
 
 mod columns;
 mod history;
+mod opening;
 mod partitions;
 mod quarantine;
 mod settled;
@@ -85,7 +86,7 @@ impl Owner {
         };
         self.give(Input::Start);
         self.give(Input::Taken(Box::new(owned)));
-        self.give(Input::Opened(vec![OpenTopic { topic: 0, name: "t".into(), partitions: 1 }; feeds]));
+        self.give(Input::Opened(vec![Ok(OpenTopic { topic: 0, name: "t".into(), partitions: 1 }); feeds]));
     }
 
     fn take(machine: Instance, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) -> Owner {

@@ -39,7 +39,7 @@ impl Topic {
         let checkpoint = Some(checkpoint);
         let owned = Ownership { epoch: self.epoch, incarnation: 1, checkpoint, parked, quarantined, pinned };
         self.give(Input::Taken(Box::new(owned)));
-        self.give(Input::Opened(vec![OpenTopic { topic: 0, name: "t".into(), partitions }]));
+        self.give(Input::Opened(vec![Ok(OpenTopic { topic: 0, name: "t".into(), partitions })]));
         self.give(Input::Connected(Server::default()));
         let reads = self.machine.wants_batch();
         self.give(Input::Tick);
