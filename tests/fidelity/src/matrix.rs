@@ -79,6 +79,9 @@ fn partial_updates(table: &Rc<Table>) -> Vec<Step> {
         "c2 = JSON_ARRAY_INSERT(c2, '$[0]', 'first')",
         "c2 = JSON_REMOVE(c2, '$[3]'), c0 = NULL",
         "c2 = JSON_SET(JSON_REMOVE(c2, '$[0]'), '$[0]', 'é€😀')",
+        "c0 = JSON_OBJECT('b', x'00ff', 'd', 1e22, 't', TIME'12:00:00.5', 'n', 1)",
+        "c0 = JSON_SET(c0, '$.n', 2)",
+        "c0 = JSON_SET(c0, '$.t', TIME'01:00:00.25')",
     ] {
         steps.push(Step::new(format!("UPDATE {path} SET {set} WHERE id = 2000;\n"), &[table]));
     }

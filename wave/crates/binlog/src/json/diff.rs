@@ -4,6 +4,7 @@
 //! removes, a document with its length. The lengths are the protocol's length-encoded integers. Applying them to the
 //! before image gives the new document as the server then prints it; what the server would reject is an error here too.
 
+use super::binary::Visitor;
 use super::path::{Cell, Leg, parse};
 use super::text::{TextWriter, write_text};
 use super::tree::Node;
@@ -20,6 +21,18 @@ pub enum Operation {
     Insert,
     /// The path exists.
     Remove,
+}
+
+impl Operation {
+    /// As [`write_diff`] says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Insert => "insert",
+            Self::Remove => "remove",
+        }
+    }
 }
 
 /// One operation of a partial update.
@@ -84,18 +97,25 @@ fn counted(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
     rest.split_at_checked(length).ok_or_else(|| truncated(length, rest.len()))
 }
 
-/// Appends the text of the document that `diff` makes of the document `before`. Takes memory of up to about 15 times
-/// the size of both.
+/// Appends the text of the document that `diff` makes of the document `before`, see [`walk_patched`].
 ///
 /// # Errors
-/// Broken input, or an operation that does not fit the document: it is not the before image of this diff then. `out` is
-/// as before.
+/// As there; `out` is as before.
 pub fn apply_diff(before: &[u8], diff: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    walk_patched(before, diff, &mut TextWriter::new(out))
+}
+
+/// Visits the document that `diff` makes of the document `before`. Takes memory of up to about 15 times the size of both.
+///
+/// # Errors
+/// Broken input, or an operation that does not fit the document: it is not the before image of this diff then. The visitor
+/// has seen nothing.
+pub fn walk_patched<'a>(before: &'a [u8], diff: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<()> {
     let mut root = Node::read(before)?;
     for diff in diffs(diff) {
         apply(&mut root, diff?)?;
     }
-    root.visit(&mut TextWriter::new(out))
+    root.visit(visitor)
 }
 
 fn apply<'a>(root: &mut Node<'a>, diff: Diff<'a>) -> Result<()> {
@@ -158,16 +178,11 @@ fn try_write_diff(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
     out.push(b'[');
     for (index, diff) in diffs(bytes).enumerate() {
         let diff = diff?;
-        let operation = match diff.operation {
-            Operation::Replace => "replace",
-            Operation::Insert => "insert",
-            Operation::Remove => "remove",
-        };
         if index > 0 {
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(b"{\"op\": \"");
-        out.extend_from_slice(operation.as_bytes());
+        out.extend_from_slice(diff.operation.name().as_bytes());
         out.extend_from_slice(b"\", \"path\": ");
         write_json_string(diff.path.as_bytes(), out);
         if diff.operation != Operation::Remove {

@@ -274,15 +274,12 @@ fn needed_digits(micros: u32) -> u8 {
     (0..=6u8).find(|digits| micros.is_multiple_of(10u32.pow(6 - u32::from(*digits)))).unwrap_or(6)
 }
 
-/// Appends the document that `diff` makes of the document `before`, without spaces.
+/// Appends the document that `diff` makes of the document `before`, as if it stood in the log itself.
 ///
 /// # Errors
 /// Broken input, or a diff that does not fit the document.
 pub(super) fn write_patched_document(before: &[u8], diff: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let mut text = Vec::new();
-    json::apply_diff(before, diff, &mut text)?;
-    push_without_spaces(&text, out);
-    Ok(())
+    json::walk_patched(before, diff, &mut Document { out, comma: false })
 }
 
 /// Appends the operations of a partial update whose document is not known:
@@ -291,24 +288,24 @@ pub(super) fn write_patched_document(before: &[u8], diff: &[u8], out: &mut Vec<u
 /// # Errors
 /// Broken input.
 pub(super) fn write_operations(diff: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    let mut text = Vec::new();
-    json::write_diff(diff, &mut text)?;
-    push_without_spaces(&text, out);
-    Ok(())
-}
-
-/// Leaves out the spaces of a JSON text that are not in a string.
-fn push_without_spaces(text: &[u8], out: &mut Vec<u8>) {
-    let (mut in_string, mut escaped) = (false, false);
-    out.extend(text.iter().filter(|&&b| {
-        if !in_string {
-            in_string = b == b'"';
-            return b != b' ';
+    out.push(b'[');
+    for (index, diff) in json::diffs(diff).enumerate() {
+        let diff = diff?;
+        if index > 0 {
+            out.push(b',');
         }
-        in_string = escaped || b != b'"';
-        escaped = b == b'\\' && !escaped;
-        true
-    }));
+        out.extend_from_slice(b"{\"op\":\"");
+        out.extend_from_slice(diff.operation.name().as_bytes());
+        out.extend_from_slice(b"\",\"path\":");
+        push_document_string(diff.path, out);
+        if diff.operation != json::Operation::Remove {
+            out.extend_from_slice(b",\"value\":");
+            json::walk(diff.value, &mut Document { out, comma: false })?;
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    Ok(())
 }
 
 /// Appends `text` in bytes that should be UTF-8 (a logged statement) as a JSON string.

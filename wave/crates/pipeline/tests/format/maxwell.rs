@@ -218,6 +218,33 @@ fn a_partial_json_update_is_written_in_full() {
     assert!(message.ends_with(r#""data":{"j":{"k":1}}}"#), "{message}");
 }
 
+/// Bytes, a double and a time are spelled as in a document that is logged whole.
+#[test]
+fn a_patched_json_document_is_spelled_as_a_whole_one() {
+    let (txn, table) = (txn(), table(vec![column("j", ColumnType::Json { length_bytes: 4 }, Charset::Binary)]));
+    let values = [
+        &b"\x0f\x0f\x02\0\xff"[..],
+        &[&b"\x0b"[..], &1e22_f64.to_le_bytes()].concat(),
+        &[&b"\x0f\x0b\x08"[..], &(12_i64 << 36 | 500_000).to_le_bytes()].concat(),
+    ];
+    for value in values {
+        let operation = [&[0, 3][..], b"$.k", &[value.len() as u8], value].concat();
+        // `{"k": value}`: one member of one byte of key, both behind the header.
+        let size = 12 + value.len() as u8 - 1;
+        let whole = [&[0, 1, 0, size, 0, 11, 0, 1, 0, value[0], 12, 0, b'k'], &value[1..]].concat();
+        let message = |after| {
+            let view = [after];
+            encode(&row(&txn, &table, Op::Update, &[Cell::Json(DOCUMENT)], &view), &Options::default())
+        };
+        assert_eq!(message(Cell::JsonDiff(&operation)), message(Cell::Json(&whole)));
+        let alone =
+            encode(&row(&txn, &table, Op::Update, &[Cell::Absent], &[Cell::JsonDiff(&operation)]), &Options::default());
+        let wanted = message(Cell::Json(&whole));
+        let spelled = wanted.split_once("{\"k\":").unwrap().1.split_once('}').unwrap().0;
+        assert!(alone.contains(&format!("\"value\":{spelled}}}")), "{alone} {spelled}");
+    }
+}
+
 #[test]
 fn a_partial_json_update_without_its_document_is_named_so() {
     let columns = vec![
