@@ -71,7 +71,8 @@ section! {
         /// Segments whose last write is longer ago are deleted, read or not, except the one that is written. none: no
         /// limit.
         retention_age: Option<Duration> = None, in Some(Duration::from_secs(1)) => Some(Duration::from_secs(86_400 * 36_500));
-        /// Larger records (key, header and value together) are refused, which ends the source.
+        /// Larger records (key, header and value together) are refused, which parks the feed, or ends the source where it is
+        /// the only one.
         max_record: Size = Size::mib(64), in Size(1024) => Size::mib(64);
     }
 }

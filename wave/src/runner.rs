@@ -402,7 +402,15 @@ impl Loop {
                 self.feed(Input::SchemaStored(stored));
             }
             Command::Incident(incident) => {
-                tracing::warn!(code = incident.code.name(), subject = %incident.subject, at = %incident.at, "{}", incident.message);
+                let (code, subject, at) = (incident.code.name(), &incident.subject, &incident.at);
+                if self.machine.config().catch_up {
+                    // Its owner tells what comes of it, as the feed's.
+                    tracing::debug!(code, %subject, %at, catch_up = true, "{}", incident.message);
+                } else if incident.code.good() {
+                    tracing::info!(code, %subject, %at, "{}", incident.message);
+                } else {
+                    tracing::warn!(code, %subject, %at, "{}", incident.message);
+                }
                 self.status.incident(&incident);
                 (self.on_incident)(&incident);
             }

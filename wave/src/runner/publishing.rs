@@ -64,10 +64,9 @@ impl Loop {
                     Outcome::Settled
                 }
                 Err(DeliveryError::Topic { topic, reason }) => Outcome::Feed(format!("topic {topic}: {reason}")),
-                Err(e @ DeliveryError::TooLarge { .. }) => Outcome::TooLarge(format!(
-                    "{e}; raise max.message.bytes of the topic (and message.max.bytes in --to), or send smaller batches with \
-                     batch.size in --to: it goes on from its checkpoint"
-                )),
+                Err(e @ DeliveryError::TooLarge { .. }) => {
+                    Outcome::TooLarge(format!("{e}: it goes on from its checkpoint"))
+                }
                 Err(e @ DeliveryError::Denied { .. }) => {
                     Outcome::Denied(format!("{e}: it goes on from its checkpoint"))
                 }

@@ -377,6 +377,11 @@ fn a_parked_feed_says_why_and_comes_back_when_its_topic_is_mended() {
     mysql.sql("INSERT INTO it.t VALUES (6, 'g')").unwrap();
     up.wait_settled(&mysql);
     assert_eq!((read("small"), read("large")), (vec![1, 2, 3, 4, 5, 1, 6], vec![1, 2, 3, 4, 5, 1, 6]));
+    // An attempt that failed is the feed's trouble, not the source's; a join is none.
+    let said = up.process.stderr();
+    assert!(said.contains("feed_failing") && !said.contains("source_failed"), "{said}");
+    let alarmed = |code: &str| said.lines().any(|line| line.contains("WARN") && line.contains(code));
+    assert!(alarmed("feed_failing") && !alarmed("feed_rejoined") && !alarmed("joins the others"), "{said}");
 
     // Parked again, and mended while nothing runs.
     limit(3000);

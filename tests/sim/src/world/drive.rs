@@ -138,7 +138,7 @@ impl World {
 
     pub(super) fn incident(&mut self, p: usize, code: IncidentCode, message: &str) {
         match code {
-            IncidentCode::EpochEnded => self.processes[p].epoch_lost = true,
+            IncidentCode::EpochEnded | IncidentCode::EpochTurned => self.processes[p].epoch_lost = true,
             IncidentCode::FeedRejoined => self.stats.rejoins += 1,
             IncidentCode::FeedParked => self.stats.parks += 1,
             IncidentCode::TableQuarantined | IncidentCode::StatementFormat | IncidentCode::UnknownEvent => {

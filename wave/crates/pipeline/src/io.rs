@@ -315,6 +315,8 @@ pub enum IncidentCode {
     FeedFailing,
     FeedRejoined,
     EpochEnded,
+    /// By intent: nothing failed.
+    EpochTurned,
     SourceDisconnected,
     SourceFailed,
     UnknownEvent,
@@ -330,6 +332,12 @@ pub enum IncidentCode {
 }
 
 impl IncidentCode {
+    /// Something came right; nobody has to do anything.
+    #[must_use]
+    pub fn good(self) -> bool {
+        matches!(self, IncidentCode::FeedRejoined | IncidentCode::TableReleased | IncidentCode::EpochTurned)
+    }
+
     /// Stable name for logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -340,6 +348,7 @@ impl IncidentCode {
             IncidentCode::FeedFailing => "feed_failing",
             IncidentCode::FeedRejoined => "feed_rejoined",
             IncidentCode::EpochEnded => "epoch_ended",
+            IncidentCode::EpochTurned => "epoch_turned",
             IncidentCode::SourceDisconnected => "source_disconnected",
             IncidentCode::SourceFailed => "source_failed",
             IncidentCode::UnknownEvent => "unknown_event",

@@ -258,6 +258,17 @@ fn a_torn_tail_is_cut_and_damage_before_it_is_refused() {
 }
 
 #[test]
+fn a_record_that_is_too_large_is_refused_by_the_key_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, topic) = publisher(LocalConfig { max_record_bytes: 1024, ..LocalConfig::new(dir.path()) }, 1);
+    assert_eq!(send(&mut writer, topic, 1, &[0; 2000]), SendOutcome::Accepted);
+    let mut reports = Vec::new();
+    writer.poll(Duration::ZERO, &mut reports).unwrap();
+    let refused = reports[0].result.as_ref().unwrap_err().to_string();
+    assert!(refused.contains("max_record of [local]"), "{refused}");
+}
+
+#[test]
 fn two_processes_cannot_write() {
     let dir = tempfile::tempdir().unwrap();
     let first = LocalStore::open(LocalConfig::new(dir.path())).unwrap();

@@ -212,7 +212,7 @@ impl Instance {
     /// A new epoch because one is wanted, not because something failed.
     fn turn(&mut self, reason: String, now: Now, out: &mut Output) {
         let epochs = self.epochs.clone();
-        self.end_epoch(reason, now, out);
+        self.leave_epoch(IncidentCode::EpochTurned, reason, now, out);
         self.epochs = epochs;
         self.retry_at = now.monotonic;
     }

@@ -275,10 +275,14 @@ impl Instance {
 
     /// A record's outcome is unknown, or a dependency failed: everything unsettled is read again in a new epoch.
     pub(crate) fn end_epoch(&mut self, reason: String, now: Now, out: &mut Output) {
+        self.leave_epoch(IncidentCode::EpochEnded, reason, now, out);
+    }
+
+    pub(super) fn leave_epoch(&mut self, code: IncidentCode, reason: String, now: Now, out: &mut Output) {
         if !self.go(Event::EpochLost) {
             return;
         }
-        self.incident(IncidentCode::EpochEnded, "", reason.clone(), out);
+        self.incident(code, "", reason.clone(), out);
         self.drop_unsettled(out);
         out.command(Command::Disconnect);
         if self.state == State::Ended {

@@ -173,7 +173,11 @@ impl KafkaPublisher {
             Class::Purged => return DeliveryError::Purged,
             Class::TooLarge => {
                 let batch = cause == Code::MessageBatchTooLarge;
-                let reason = if batch { format!("{reason}, by segment.bytes of the topic") } else { reason };
+                let by = if batch { ", by segment.bytes of the topic" } else { "" };
+                let reason = format!(
+                    "{reason}{by}; raise max.message.bytes of the topic (and message.max.bytes in --to), or send smaller \
+                     batches with batch.size in --to"
+                );
                 DeliveryError::TooLarge { topic: topic_name, size, reason }
             }
             Class::Denied => DeliveryError::Denied { reason: self.may_not_write(cause, &reason), topic: topic_name },

@@ -196,7 +196,10 @@ impl Publisher for LocalPublisher {
         let buffer = open.partitions.get_mut(partition).ok_or_else(|| unknown("no such partition"))?;
         let size = record.key.map_or(0, <[u8]>::len) + record.header.len() + record.value.len();
         if open.failed.is_none() && size > config.max_record_bytes {
-            let reason = format!("the limit is {} bytes", config.max_record_bytes);
+            let reason = format!(
+                "the limit is {} bytes; raise max_record of [local], or leave such tables out",
+                config.max_record_bytes
+            );
             open.failed = Some(DeliveryError::TooLarge { topic: name.clone(), size, reason });
         }
         if let Some(error) = &open.failed {
