@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::change::{Change, Image, Value};
 use crate::compare::{came_as_number, came_as_text, hidden_labels, same};
+use crate::json::Json;
 use crate::script::{Fields, Snapshot, Step};
 use crate::settings::{Image as RowImage, Settings};
 use crate::spec::{Column, Kind, Table};
@@ -211,6 +212,13 @@ impl Check<'_> {
                 }
             }
             if column.ty.kind == Kind::FixedBinary && came_as_text(value) == Some(self.settings.full_metadata) {
+                let name = &column.name;
+                self.wrong(&format!("{} row {id} {side} `{name}`: {value:?} has the wrong form", table.path()));
+            }
+            let as_text = matches!(value, Value::Json(Json::Text(_)));
+            let as_array = matches!(value, Value::Json(Json::Array(_)));
+            let wrong_form = if self.settings.full_metadata { as_array } else { as_text };
+            if column.ty.kind == Kind::MariaVector && wrong_form {
                 let name = &column.name;
                 self.wrong(&format!("{} row {id} {side} `{name}`: {value:?} has the wrong form", table.path()));
             }

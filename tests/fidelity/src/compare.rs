@@ -63,7 +63,7 @@ fn cell_same(kind: Kind, first: &str, second: &str, cell: &Cell) -> bool {
         (Kind::Json, Cell::Text(v)) => v.as_bytes() == unhex(first) || points_same(&hex_text(first), v),
         // Bytes that are no characters of the set, for which the server says `?`.
         (Kind::Text, Cell::Bytes(v)) => *v == unhex(second) && hex_text(first).contains(['?', '\u{fffd}']),
-        (Kind::Bytes | Kind::Geometry | Kind::Vector, Cell::Bytes(v)) => *v == unhex(first),
+        (Kind::Bytes | Kind::Geometry | Kind::Vector | Kind::MariaVector, Cell::Bytes(v)) => *v == unhex(first),
         (Kind::FixedBinary, Cell::Bytes(v)) => *v == unhex(second),
         _ => false,
     }
@@ -108,7 +108,7 @@ fn json_same(kind: Kind, first: &str, second: &str, json: &Json) -> bool {
             // What is no character is `?` or U+FFFD to the server, by the set.
             t.replace('\u{fffd}', "?") == hex_text(first).replace('\u{fffd}', "?")
         }
-        (Kind::Bytes, Json::Text(t)) => base64(t) == Some(unhex(first)),
+        (Kind::Bytes | Kind::MariaVector, Json::Text(t)) => base64(t) == Some(unhex(first)),
         (Kind::FixedBinary, Json::Text(t)) => t == first || base64(t) == Some(unhex(second)),
         (Kind::Set, Json::Array(labels)) => {
             let labels: Option<Vec<&str>> = labels.iter().map(Json::text).collect();
@@ -116,7 +116,7 @@ fn json_same(kind: Kind, first: &str, second: &str, json: &Json) -> bool {
         }
         (Kind::Json, json) => Json::parse(&hex_text(first)).is_ok_and(|wanted| document_same(&wanted, json)),
         (Kind::Geometry, Json::Text(t)) => wkt(t) == wkt(&hex_text(second)),
-        (Kind::Vector, Json::Array(numbers)) => {
+        (Kind::Vector | Kind::MariaVector, Json::Array(numbers)) => {
             let wanted: Vec<u32> =
                 unhex(first).chunks(4).filter_map(|c| Some(u32::from_le_bytes(c.try_into().ok()?))).collect();
             let ours = numbers.iter().map(|n| match n {
@@ -252,10 +252,11 @@ fn printed_same(ty: &Type, first: &str, second: &str, text: &[u8]) -> Option<boo
             let end = whole.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
             Some(quoted_same(text, &whole[..end]))
         }
-        Kind::Bytes if ty.sql.starts_with("vector") => None,
         Kind::Bytes | Kind::Geometry => Some(quoted_same(text, &unhex(first))),
         Kind::Enum => Some(ascii? == second),
-        Kind::Float | Kind::Set | Kind::Json | Kind::Vector | Kind::Shown | Kind::FixedBinary => None,
+        Kind::Float | Kind::Set | Kind::Json | Kind::Vector | Kind::MariaVector | Kind::Shown | Kind::FixedBinary => {
+            None
+        }
     }
 }
 

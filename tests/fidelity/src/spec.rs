@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Json,
     Geometry,
     Vector,
+    /// An array where the definition is known, else bytes.
+    MariaVector,
     /// Text in ASCII as the server shows it: MariaDB's JSON.
     Shown,
     /// MariaDB's UUID, INET6, INET4: text as the server shows it where the definition is known, else bytes.
@@ -40,7 +42,7 @@ impl Kind {
             Kind::Float => vec![format!("{c}*1e0")],
             Kind::Enum | Kind::Set => vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("{c}+0")],
             Kind::Text => vec![format!("HEX(CONVERT({c} USING utf8mb4))"), format!("HEX({c})")],
-            Kind::Bytes | Kind::Vector => vec![format!("HEX({c})")],
+            Kind::Bytes | Kind::Vector | Kind::MariaVector => vec![format!("HEX({c})")],
             Kind::FixedBinary => vec![c.clone(), format!("HEX(CAST({c} AS BINARY))")],
             Kind::Json => vec![format!("HEX(CAST({c} AS CHAR CHARACTER SET utf8mb4))")],
             Kind::Geometry if server.mysql(8, 0, 0) => {

@@ -272,7 +272,7 @@ fn special(server: &Server) -> Vec<Rc<Type>> {
         types.push(ty("varchar(9) character set greek", Kind::Text, Gen::Text(9), &["'Ωμέγα'"]));
     }
     if server.maria(11, 7, 0) {
-        types.push(ty("vector(3)", Kind::Bytes, Gen::Listed, &["Vec_FromText('[1,-2.5,3e10]')"]));
+        types.push(ty("vector(3)", Kind::MariaVector, Gen::Listed, &["Vec_FromText('[1,-2.5,3e10]')"]));
     }
     if server.maria(11, 5, 0) {
         for set in ["utf8mb3", "utf8mb4"] {

@@ -250,7 +250,7 @@ fn apply_column(column: &mut Column, defined: &ColumnDefinition, known: &Known) 
         }
         column.charset = charset;
     }
-    if let Some(ty) = definition::fixed_binary(&sql) {
+    if let Some(ty) = definition::told(column.ty, &sql) {
         column.ty = ty;
     }
     if column.nullable != defined.nullable {
@@ -334,6 +334,27 @@ mod tests {
         assert_eq!(types[2], named(ColumnType::Char { max_bytes: 16 }, "binary(16)"));
         assert_eq!(types[3], None, "it has four bytes");
         assert_eq!(Table::compile(&map, None).unwrap().columns[0].ty, ColumnType::Char { max_bytes: 16 });
+    }
+
+    #[test]
+    fn vectors_of_mariadb_are_known_by_the_definition() {
+        let types = [8u16, 400].map(|bytes| {
+            let mut body = vec![1, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, 1, 15, 2]; // VARBINARY
+            body.extend_from_slice(&bytes.to_le_bytes());
+            body.push(1);
+            let column = ColumnDefinition {
+                name: "v".into(),
+                column_type: format!("vector({})", bytes / 4),
+                nullable: true,
+                charset: None,
+                key_part: None,
+                extra: String::new(),
+            };
+            let definition = TableDefinition { database: "d".into(), name: "t".into(), columns: vec![column] };
+            let map = TableMap::parse(&body, 6, true).unwrap();
+            Table::compile(&map, Some(&definition)).unwrap().columns[0].ty
+        });
+        assert_eq!(types, [1, 2].map(|length_bytes| ColumnType::Vector { length_bytes }));
     }
 
     #[test]

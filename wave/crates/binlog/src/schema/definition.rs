@@ -83,6 +83,16 @@ pub(super) fn fixed_binary(sql: &SqlType<'_>) -> Option<ColumnType> {
     }
 }
 
+/// What the definition tells of a column that the log writes as `ty`: these, and MariaDB's VECTOR, which comes as VARBINARY.
+pub(super) fn told(ty: ColumnType, sql: &SqlType<'_>) -> Option<ColumnType> {
+    match ty {
+        ColumnType::VarChar { max_bytes } if sql.base == "vector" => {
+            Some(ColumnType::Vector { length_bytes: if max_bytes > 255 { 2 } else { 1 } })
+        }
+        _ => fixed_binary(sql),
+    }
+}
+
 /// Whether values that the log writes as `ty` may be of a column defined so.
 pub(super) fn fits(ty: ColumnType, sql: &SqlType<'_>, charset: Charset) -> bool {
     use ColumnType as C;

@@ -26,7 +26,7 @@
 //! - YEAR 0000 is `0` (Maxwell: 1900). BIT(32) and wider have all bits (Maxwell: an overflowing sum).
 //! - BINARY(n) has all n bytes (Maxwell: without the trailing zeros that the log leaves out).
 //! - The ENUM error value is `""` (Maxwell: null, like NULL).
-//! - VECTOR is an array of numbers (Maxwell stops).
+//! - VECTOR is an array of numbers (Maxwell stops), MariaDB's where its definition is read, else base64.
 //! - ENUM and SET without known labels are numbers (Maxwell: `?` for the characters that INFORMATION_SCHEMA cannot say).
 //! - Character sets that Maxwell does not know are converted as well; text with bytes that are no characters has U+FFFD.
 //!   Where nothing says the set (a log file without it) what is UTF-8 is text, all else is in base64, as binary values are.
