@@ -95,6 +95,8 @@ fn a_refused_record_leaves_a_prefix(kafka: &kit::Kafka) {
     send(&mut publisher, narrow, 2, b"small");
     assert!(flush(&mut publisher).iter().all(|report| report.result.is_ok()));
     assert_eq!(read(&config, "narrow", Start::Offset(10)), [b"small"]);
+    let beyond = KafkaReader::open(&config, "narrow", Start::Offset(12)).unwrap_err();
+    assert!(matches!(&beyond, ReadError::NotFound(text) if text.contains("before offset 11")), "{beyond}");
 }
 
 fn a_vanished_topic_stops_itself_only(kafka: &kit::Kafka) {
