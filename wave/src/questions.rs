@@ -106,6 +106,13 @@ impl ServerQuestions {
     fn read_definition(&self, server: &Server, key: &Key, at: &FilePos) -> Result<TableDefinition, Failure> {
         const TRIES: usize = 5;
         let mut sql = Sql::connect(&self.source)?;
+        if !server.uuid.is_empty() && sql.identity().is_some_and(|now| now != server.uuid) {
+            return Err(Failure::new(
+                FailureKind::Transient,
+                Cause::Unavailable,
+                "another server answers at its address",
+            ));
+        }
         sql.plain_session()?;
         let mut end = sql.log_end()?.file_pos;
         for _ in 0..TRIES {
@@ -230,6 +237,10 @@ impl SourceQuestions for ServerQuestions {
                 Ok(definition) => break definition,
                 // A server that is away, or fails for a while at what it should be able to do, is no reason to stop a
                 // table for good.
+                // The reader has gone to another server, where the position means something else: it asks anew.
+                Err(failure) if self.server().uuid != server.uuid => {
+                    return Err(Failure { kind: FailureKind::Transient, ..failure });
+                }
                 Err(failure)
                     if failure.kind == FailureKind::Transient
                         || (failure.cause == Cause::Data && errors < ERRORS_OF_SERVER) =>

@@ -99,6 +99,11 @@ impl Sql {
         self.value(&format!("SELECT @@GLOBAL.{name}"))
     }
 
+    /// As [`server_of`](crate::remote::server_of) gives it; None where the server does not answer.
+    pub fn identity(&mut self) -> Option<String> {
+        self.variable("server_uuid").or_else(|| self.variable("server_id").map(|id| format!("server-id-{id}")))
+    }
+
     /// The end of the log, and the executed set there.
     ///
     /// # Errors

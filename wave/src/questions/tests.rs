@@ -47,3 +47,18 @@ fn statements_behind_the_reader_are_forgotten() {
     assert_eq!(between(300, 500), (vec![400], 1));
     assert_eq!(between(300, 399), (vec![], 1));
 }
+
+#[test]
+fn a_question_about_a_server_that_the_reader_has_left_ends() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let questions = Arc::new(questions(&silent));
+    drop(silent);
+    questions.connected(&Server { uuid: "one".into(), ..Server::default() });
+    let (done, answered) = mpsc::channel();
+    let asked = Arc::clone(&questions);
+    thread::spawn(move || done.send(asked.load_table("it", "t", &at(100), false)));
+    assert!(answered.recv_timeout(Duration::from_millis(300)).is_err(), "a server that is away is waited for");
+    questions.connected(&Server { uuid: "two".into(), ..Server::default() });
+    let failure = answered.recv_timeout(Duration::from_secs(20)).expect("it goes on asking").unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Transient, "{}", failure.message);
+}

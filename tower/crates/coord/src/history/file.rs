@@ -39,6 +39,8 @@ struct Log {
     file: File,
     /// Where the next record goes: the end of the last durable one, whatever a failed append left behind it.
     len: u64,
+    /// An append has failed there.
+    torn: bool,
 }
 
 impl FileHistory {
@@ -84,7 +86,7 @@ impl FileHistory {
             tracing::warn!(path = %path.display(), bytes = bytes.len() - len, "schema history: half written last entry removed");
             file.set_len(len as u64).and_then(|()| file.sync_all()).map_err(|e| io_error(&path, "shorten", &e))?;
         }
-        self.logs.insert(source.clone(), Log { file, len: len.max(HEADER) as u64 });
+        self.logs.insert(source.clone(), Log { file, len: len.max(HEADER) as u64, torn: false });
         Ok(entries)
     }
 }
@@ -99,12 +101,7 @@ impl SchemaHistory for FileHistory {
         let Some(log) = self.logs.get_mut(&entry.source) else {
             return Err(CoordError::Unavailable(format!("{} is not open", path.display())));
         };
-        if let Err(error) = append_durably(log, &record) {
-            // What is on disk now is uncertain: the next call reads it again.
-            self.logs.remove(&entry.source);
-            return Err(io_error(&path, "append to", &error));
-        }
-        Ok(())
+        append_durably(log, &record).map_err(|error| io_error(&path, "append to", &error))
     }
 
     fn load(&mut self, source: &SourceId) -> Result<Vec<HistoryEntry>, CoordError> {
@@ -113,8 +110,14 @@ impl SchemaHistory for FileHistory {
 }
 
 fn append_durably(log: &mut Log, record: &[u8]) -> std::io::Result<()> {
+    // What a failed write or sync left there may be seen now and be gone after a power loss: nothing is written behind it.
+    if log.torn {
+        log.file.set_len(log.len)?;
+    }
+    log.torn = true;
     log.file.write_all_at(record, log.len)?;
     log.file.sync_data()?;
+    log.torn = false;
     log.len += record.len() as u64;
     Ok(())
 }
