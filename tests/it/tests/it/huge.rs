@@ -16,10 +16,10 @@ use crate::support::{Up, journal, log_end, setting, topic_of};
 /// Doublings of the first rows: so many times their number are in the transaction.
 const DOUBLINGS: usize = 10;
 /// What the program is itself, what it holds of a transaction in memory, what is on its way to the topic.
-const BASE_KIB: u64 = 140 << 10;
+const BASE_KIB: u64 = 180 << 10;
 /// Of each event of 8 KiB something stays in memory until the commit, see the bounds in ARCHITECTURE.md: for 2 GiB this
 /// and the base are 300 MiB.
-const PER_MIB_KIB: u64 = 80;
+const PER_MIB_KIB: u64 = 60;
 
 /// Writes `mib` rows, then doubles them [`DOUBLINGS`] times, all in one transaction: ids from 1, 1 KiB each in the log.
 fn insert(mysql: &MySql, mib: usize) {
