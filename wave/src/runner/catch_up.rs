@@ -136,7 +136,7 @@ impl Ownable for Entry {
             match write {
                 Write::Put { name, bytes } if name.starts_with(PINNED) => pinned.extend(pin_of(name, bytes)),
                 Write::Put { name, bytes } if !self.quarantined.contains(name) => {
-                    let reason = serde_json::from_slice(bytes).map_or(String::new(), |s: Stopped| s.reason);
+                    let reason = Stopped::from_bytes(bytes).map_or_else(|e| e.to_string(), |stopped| stopped.reason);
                     let name = name.strip_prefix("quarantine/").unwrap_or(name);
                     return Err(CoordError::Invalid(format!("table {name} cannot be read again from there: {reason}")));
                 }
@@ -148,5 +148,26 @@ impl Ownable for Entry {
         let checkpoint = Checkpoint::from_bytes(bytes).map_err(|e| CoordError::Invalid(e.to_string()))?;
         let caught_up = Input::CaughtUp { feed: self.feed, checkpoint: Box::new(checkpoint), pinned };
         self.owner.send(caught_up).map_err(|_| CoordError::Unavailable("the instance has ended".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_read_again_is_told_with_its_reason() {
+        let (owner, _inbox) = mpsc::channel();
+        let source = SourceId::new("s").unwrap();
+        let (checkpoint, parked, quarantined, pinned) = (None, Vec::new(), Vec::new(), Vec::new());
+        let owned = Ownership { epoch: 1, incarnation: 1, checkpoint, parked, quarantined, pinned };
+        let (mut backend, fence) = (Entry::new(owned, 0, owner), Fence { source, epoch: 1 });
+        // One that is stored plain, and one that is compressed.
+        for length in [10, 100_000] {
+            let reason = "no right ".repeat(length / 9);
+            let (name, bytes) = entry("quarantine", "it.t", &Stopped::at(Checkpoint::default(), 1, &reason));
+            let error = backend.write(&fence, &[Write::Put { name, bytes }]).unwrap_err().to_string();
+            assert!(error.contains("it.t") && error.contains(&reason), "{error}");
+        }
     }
 }

@@ -286,7 +286,8 @@ impl Instance {
         self.drop_unsettled(out);
         out.command(Command::Disconnect);
         if self.state == State::Ended {
-            self.failure = Some(Failure::new(FailureKind::Transient, Cause::Unavailable, reason));
+            // What it was ending for counts first.
+            self.failure.get_or_insert(Failure::new(FailureKind::Transient, Cause::Unavailable, reason));
             self.tell_end(out);
             return;
         }

@@ -37,16 +37,31 @@ fn others_go_on() {
     assert!(!owner.out.commands.iter().any(|c| matches!(c, Command::Finished(_))), "{:?}", owner.out.commands);
 }
 
-#[test]
-fn the_only_one_ends_the_source_behind_what_it_could_publish() {
+fn the_only_one() -> Owner {
     let mut owner = Owner::take(machine_of(vec![feed("narrow", maxwell(), &["it.t:total"])], false), None, Vec::new());
     owner.give(Input::Events(batch(&log())));
-    let finished = |owner: &Owner| {
-        owner.out.commands.iter().find_map(|c| match c {
-            Command::Finished(ended) => Some(ended.clone()),
-            _ => None,
-        })
-    };
+    owner
+}
+
+fn finished(owner: &Owner) -> Option<Ended> {
+    owner.out.commands.iter().find_map(|c| match c {
+        Command::Finished(ended) => Some(ended.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn it_ends_for_the_column_also_where_what_comes_before_cannot_be_settled() {
+    let mut owner = the_only_one();
+    let token = owner.out.sends[0].token;
+    owner.give(Input::Report { token, outcome: Outcome::Unknown("no answer".into()) });
+    let Some(Ended::Failed(failure)) = finished(&owner) else { panic!("{:?}", owner.out.commands) };
+    assert_eq!(failure.cause, Cause::Data, "{failure:?}");
+}
+
+#[test]
+fn the_only_one_ends_the_source_behind_what_it_could_publish() {
+    let mut owner = the_only_one();
     assert_eq!((owner.out.sends.len(), finished(&owner)), (1, None));
     owner.give(Input::CheckpointWritten);
     let token = owner.out.sends[0].token;
