@@ -13,5 +13,5 @@ mod text;
 mod tree;
 
 pub use binary::{Opaque, Visitor, walk};
-pub use diff::{Diff, Operation, apply_diff, diffs, walk_patched, write_diff};
+pub use diff::{Diff, Operation, apply_diff, diffs, walk_diff, walk_patched, write_diff};
 pub use text::write_text;

@@ -4,12 +4,11 @@
 //! removes, a document with its length. The lengths are the protocol's length-encoded integers. Applying them to the
 //! before image gives the new document as the server then prints it; what the server would reject is an error here too.
 
-use super::binary::Visitor;
+use super::binary::{Visitor, walk};
 use super::path::{Cell, Leg, parse};
-use super::text::{TextWriter, write_text};
+use super::text::TextWriter;
 use super::tree::Node;
 use crate::error::{Error, Result};
-use crate::render::write_json_string;
 
 const WHAT: &str = "JSON diff";
 
@@ -24,9 +23,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// As [`write_diff`] says it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Replace => "replace",
             Self::Insert => "insert",
@@ -167,30 +164,32 @@ fn seek<'n, 'a>(root: &'n mut Node<'a>, legs: &[Leg<'a>]) -> Option<&'n mut Node
 /// Broken input; `out` is as before then.
 pub fn write_diff(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
-    let written = try_write_diff(bytes, out);
+    let written = walk_diff(bytes, &mut TextWriter::new(out));
     if written.is_err() {
         out.truncate(start);
     }
     written
 }
 
-fn try_write_diff(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    out.push(b'[');
-    for (index, diff) in diffs(bytes).enumerate() {
+/// Visits the operations themselves, as the document that [`write_diff`] shows.
+///
+/// # Errors
+/// Broken input, or the visitor's own.
+pub fn walk_diff<'a>(bytes: &'a [u8], visitor: &mut impl Visitor<'a>) -> Result<()> {
+    visitor.begin_array(diffs(bytes).count())?;
+    for diff in diffs(bytes) {
         let diff = diff?;
-        if index > 0 {
-            out.extend_from_slice(b", ");
+        let removes = diff.operation == Operation::Remove;
+        visitor.begin_object(if removes { 2 } else { 3 })?;
+        visitor.key("op".into())?;
+        visitor.string(diff.operation.name().into())?;
+        visitor.key("path".into())?;
+        visitor.string(diff.path.into())?;
+        if !removes {
+            visitor.key("value".into())?;
+            walk(diff.value, visitor)?;
         }
-        out.extend_from_slice(b"{\"op\": \"");
-        out.extend_from_slice(diff.operation.name().as_bytes());
-        out.extend_from_slice(b"\", \"path\": ");
-        write_json_string(diff.path.as_bytes(), out);
-        if diff.operation != Operation::Remove {
-            out.extend_from_slice(b", \"value\": ");
-            write_text(diff.value, out)?;
-        }
-        out.push(b'}');
+        visitor.end_object()?;
     }
-    out.push(b']');
-    Ok(())
+    visitor.end_array()
 }

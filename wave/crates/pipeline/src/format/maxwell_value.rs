@@ -288,24 +288,7 @@ pub(super) fn write_patched_document(before: &[u8], diff: &[u8], out: &mut Vec<u
 /// # Errors
 /// Broken input.
 pub(super) fn write_operations(diff: &[u8], out: &mut Vec<u8>) -> Result<()> {
-    out.push(b'[');
-    for (index, diff) in json::diffs(diff).enumerate() {
-        let diff = diff?;
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"op\":\"");
-        out.extend_from_slice(diff.operation.name().as_bytes());
-        out.extend_from_slice(b"\",\"path\":");
-        push_document_string(diff.path, out);
-        if diff.operation != json::Operation::Remove {
-            out.extend_from_slice(b",\"value\":");
-            json::walk(diff.value, &mut Document { out, comma: false })?;
-        }
-        out.push(b'}');
-    }
-    out.push(b']');
-    Ok(())
+    json::walk_diff(diff, &mut Document { out, comma: false })
 }
 
 /// Appends `text` in bytes that should be UTF-8 (a logged statement) as a JSON string.
