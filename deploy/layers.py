@@ -20,10 +20,11 @@ MAY_USE = {  # own crate -> own crates it may use (dev-dependencies are free)
     "binlake-proto": set(),
     "binlake-mysql-wire": set(),
     "binlake-binlog": set(),
-    "binlake-coord": set(),
+    "binlake-durable": set(),
+    "binlake-coord": {"binlake-durable"},
     "binlake-telemetry": set(),
     "binlake-kit": set(),
-    "binlake-publish": {"binlake-proto"},
+    "binlake-publish": {"binlake-proto", "binlake-durable"},
     "binlake-pipeline": {"binlake-proto", "binlake-binlog"},
     "binlake-watch": {"binlake-mysql-wire", "binlake-binlog"},
 }

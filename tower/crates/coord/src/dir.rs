@@ -1,15 +1,17 @@
 //! The data folder of an embedded installation: owned by one process at a time.
 //!
 //! The session of the embedded backend is this lock. The lock is the kernel's (`flock` on the file `lock`), so it ends
-//! with its process, however that dies. The process number inside is only for the message. Whoever removes the file, or the folder, takes the lock from its process
-//! without its knowing: another one can then lock a new file. So every call of the coordination looks first whether the
-//! locked file is still the one in the folder ([`DataDir::held`]).
+//! with its process, however that dies. The process number inside is only for the message. Whoever removes the file, or the
+//! folder, takes the lock from its process without its knowing: another one can then lock a new file. So every call of the
+//! coordination looks first whether the locked file is still the one in the folder ([`DataDir::held`]).
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use durable::{Lock, make_dir};
 
 use crate::CoordError;
 
@@ -18,17 +20,6 @@ use crate::CoordError;
 pub struct DataDir {
     path: PathBuf,
     lock: Arc<Lock>,
-}
-
-/// Given back by name: closing the file is not enough while a child that is being started has a copy of it, between its
-/// fork and its exec.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
-    }
 }
 
 impl DataDir {
@@ -61,7 +52,7 @@ impl DataDir {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|e| io_error(&lock_path, "write", &e))?;
-        Ok(Self { path, lock: Arc::new(Lock(file)) })
+        Ok(Self { path, lock: Arc::new(Lock::of(file)) })
     }
 
     /// Whether the lock still counts.
@@ -73,7 +64,7 @@ impl DataDir {
         let lost = |what: &str| {
             CoordError::SessionLost(format!("{} {what}; stop this process and start it again", path.display()))
         };
-        let mine = self.lock.0.metadata().map_err(|e| io_error(&path, "look at", &e))?;
+        let mine = self.lock.file().metadata().map_err(|e| io_error(&path, "look at", &e))?;
         match fs::metadata(&path) {
             Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => Ok(()),
             Ok(_) => Err(lost("is no longer the file that this process has locked")),
@@ -93,26 +84,6 @@ impl DataDir {
         make_dir(&path).map_err(|e| io_error(&path, "create", &e))?;
         Ok(path)
     }
-}
-
-/// Makes a folder and what is missing above it, durably.
-fn make_dir(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(parent)?;
-            fs::create_dir(path)?;
-        }
-        Err(_) if path.is_dir() => return Ok(()),
-        made => made?,
-    }
-    sync_dir(parent)
-}
-
-/// Makes names in `path` (created, renamed, removed) durable.
-pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 pub(crate) fn io_error(path: &Path, doing: &str, error: &io::Error) -> CoordError {

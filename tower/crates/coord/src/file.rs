@@ -16,7 +16,9 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::dir::{DataDir, io_error, sync_dir};
+use durable::sync_dir;
+
+use crate::dir::{DataDir, io_error};
 use crate::state::State;
 use crate::{Change, CoordError, Coordination, Fence, Snapshot, SourceId, Taken, Write};
 

@@ -14,9 +14,11 @@ use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+use durable::sync_dir;
+
 use super::{HistoryEntry, MAX_ENTRY_BYTES, SchemaHistory};
 use crate::codec::{Fields, put_bytes};
-use crate::dir::{DataDir, io_error, sync_dir};
+use crate::dir::{DataDir, io_error};
 use crate::{CoordError, SourceId};
 
 const MAGIC: &[u8; 4] = b"BLSH";

@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use durable::{make_dir, sync_dir};
+
 use super::segment::{self, IndexEntry, MAGIC, MARK_LEN, MIN_FRAME, Parsed, parse};
 use super::{Flush, LocalConfig};
 
@@ -258,26 +260,6 @@ fn create_segment(dir: &Path, base: u64) -> io::Result<u64> {
     file.sync_all()?;
     sync_dir(dir)?;
     Ok(base)
-}
-
-/// Makes a folder and what is missing above it, durably.
-pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(parent)?;
-            fs::create_dir(dir)?;
-        }
-        Err(_) if dir.is_dir() => return Ok(()),
-        made => made?,
-    }
-    sync_dir(parent)
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// A walk over the whole frames of a segment.

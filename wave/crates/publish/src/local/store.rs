@@ -6,8 +6,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use durable::{Lock, make_dir, sync_dir};
+
 use super::LocalConfig;
-use super::log::{PartitionLog, make_dir, sync_dir};
+use super::log::PartitionLog;
 use crate::{PublishError, TopicSpec};
 
 /// More would be a mistake of configuration: each partition holds three open files.
@@ -22,17 +24,6 @@ pub struct LocalStore {
     epochs: Mutex<HashMap<String, u64>>,
     /// The last to go: what is open above still writes.
     _lock: Lock,
-}
-
-/// Of the folder. Given back by name: closing the file is not enough while a child that is being started has a copy of it,
-/// between its fork and its exec.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
-    }
 }
 
 #[derive(Debug)]
@@ -66,7 +57,7 @@ impl LocalStore {
             TryLockError::Error(error) => wrong(error),
         })?;
         let (topics, epochs) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(LocalStore { config, topics, epochs, _lock: Lock(lock) }))
+        Ok(Arc::new(LocalStore { config, topics, epochs, _lock: Lock::of(lock) }))
     }
 
     pub(super) fn config(&self) -> &LocalConfig {
