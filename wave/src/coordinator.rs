@@ -9,7 +9,7 @@ use coord::{
     CoordError, Coordination, Fence, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, MAX_CHECKPOINT_BYTES, SourceId, Taken, Write,
 };
 use pipeline::checkpoint::{Checkpoint, Stopped};
-use pipeline::io::{Cause, Failure, FailureKind, Input, Ownership};
+use pipeline::io::{Cause, CheckpointWrite, Failure, FailureKind, Input, Ownership};
 
 /// The part of [`Coordination`] that an instance needs; every coordination has it.
 pub trait Ownable: Send {
@@ -38,16 +38,7 @@ const UNPARKED_WITH_CHECKPOINT: usize = 8;
 #[derive(Debug)]
 pub enum Request {
     Take,
-    Write {
-        epoch: u64,
-        incarnation: u64,
-        checkpoint: Box<Checkpoint>,
-        park: Vec<(String, Stopped)>,
-        unpark: Vec<String>,
-        quarantine: Vec<(String, Stopped)>,
-        release: Vec<String>,
-        pin: Vec<(String, u32)>,
-    },
+    Write(Box<CheckpointWrite>),
 }
 
 /// Answers requests in order, on a thread of its own.
@@ -95,7 +86,8 @@ fn answer(backend: &mut dyn Ownable, source: &SourceId, owner: &str, request: Re
                 Err(failure) => Input::TakeFailed(failure),
             }
         }
-        Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin } => {
+        Request::Write(wanted) => {
+            let CheckpointWrite { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin } = *wanted;
             let parked = park.iter().map(|(feed, stopped)| put("parked", feed, stopped));
             let stops = parked.chain(quarantine.iter().map(|(table, stopped)| put("quarantine", table, stopped)));
             let pins = pin.iter().map(|(topic, partitions)| pin_entry(topic, *partitions));
@@ -227,16 +219,16 @@ mod tests {
             file_begun: 0,
         };
         let stopped = Stopped::at(checkpoint.clone(), 1, &"r".repeat(5_000));
-        let request = Request::Write {
+        let request = Request::Write(Box::new(CheckpointWrite {
             epoch: taken.epoch,
             incarnation: taken.incarnation,
-            checkpoint: Box::new(checkpoint.clone()),
+            checkpoint: checkpoint.clone(),
             park: (0..50).map(|i| (format!("feed{i}"), stopped.clone())).collect(),
             unpark: Vec::new(),
             release: vec!["db.t7".to_string()],
             pin: (1..=50).map(|i| (format!("topic{i}"), i)).collect(),
             quarantine: (0..200).map(|i| (format!("db.t{i}"), stopped.clone())).collect(),
-        };
+        }));
         let answered = answer(&mut backend, &source, "a", request);
         assert!(matches!(answered, Input::CheckpointWritten), "{answered:?}");
         let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };
@@ -245,16 +237,16 @@ mod tests {
         assert_eq!(ownership.pinned.len(), 50);
         assert!(ownership.pinned.contains(&("topic7".to_string(), 7)));
 
-        let back = Request::Write {
+        let back = Request::Write(Box::new(CheckpointWrite {
             epoch: ownership.epoch,
             incarnation: ownership.incarnation,
-            checkpoint: Box::new(checkpoint),
+            checkpoint,
             park: Vec::new(),
             unpark: (0..49).map(|i| format!("feed{i}")).collect(),
             release: (8..16).map(|i| format!("db.t{i}")).collect(),
             pin: Vec::new(),
             quarantine: (0..200).map(|i| (format!("db.u{i}"), stopped.clone())).collect(),
-        };
+        }));
         let answered = answer(&mut backend, &source, "a", back);
         assert!(matches!(answered, Input::CheckpointWritten), "{answered:?}");
         let Input::Taken(ownership) = answer(&mut backend, &source, "a", Request::Take) else { panic!("not taken") };

@@ -375,10 +375,9 @@ impl Loop {
             }
             Command::Connect { from, after } => self.source.connect(&from, after),
             Command::Disconnect => self.source.disconnect(),
-            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin } => {
+            Command::WriteCheckpoint(write) => {
                 self.awaiting += 1;
-                let write = Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, release, pin };
-                self.coordinator.ask(write);
+                self.coordinator.ask(Request::Write(write));
             }
             Command::CatchUp { feed, ownership } => self.start_catch_up(feed, *ownership),
             Command::EndCatchUp => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coord::{CoordError, Taken, Write};
 use pipeline::checkpoint::{Checkpoint, Stopped};
-use pipeline::io::{Cause, Failure, FailureKind, Input, Ownership};
+use pipeline::io::{Cause, CheckpointWrite, Failure, FailureKind, Input, Ownership};
 
 use crate::check::Known;
 
@@ -13,29 +13,16 @@ type Stops = Vec<(String, Stopped)>;
 #[derive(Debug)]
 pub(crate) enum Request {
     Take,
-    Write {
-        epoch: u64,
-        incarnation: u64,
-        checkpoint: Box<Checkpoint>,
-        park: Stops,
-        unpark: Vec<String>,
-        quarantine: Stops,
-        pin: Vec<(String, u32)>,
-    },
+    Write(Box<CheckpointWrite>),
 }
 
 #[must_use]
-pub(crate) fn batch(
-    incarnation: u64,
-    checkpoint: &Checkpoint,
-    park: Stops,
-    unpark: Vec<String>,
-    quarantine: Stops,
-    pin: Vec<(String, u32)>,
-) -> Vec<Write> {
+pub(crate) fn batch(wanted: CheckpointWrite) -> Vec<Write> {
+    // No table is released here: none is quarantined.
+    let CheckpointWrite { incarnation, checkpoint, park, unpark, quarantine, pin, .. } = wanted;
     let put = |kind: &str, (name, stopped): (String, Stopped)| Write::Put {
         name: format!("{kind}/{name}"),
-        bytes: serde_json::to_vec(&stopped).unwrap_or_default(),
+        bytes: stopped.to_bytes(),
     };
     let mut batch = vec![Write::Incarnation(incarnation), Write::Checkpoint(checkpoint.to_bytes())];
     batch.extend(park.into_iter().map(|stop| put("parked", stop)));
@@ -66,7 +53,7 @@ pub(crate) fn known(
 fn stops(entries: &BTreeMap<String, Vec<u8>>, kind: &str) -> Stops {
     let stop = |(name, bytes): (&String, &Vec<u8>)| {
         let name = name.strip_prefix(kind)?.strip_prefix('/')?;
-        Some((name.to_string(), serde_json::from_slice(bytes).ok()?))
+        Some((name.to_string(), Stopped::from_bytes(bytes).ok()?))
     };
     entries.iter().filter_map(stop).collect()
 }

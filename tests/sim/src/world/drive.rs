@@ -113,16 +113,15 @@ impl World {
                 self.processes[p].connection = None;
                 self.processes[p].connections += 1;
             }
-            // No table is quarantined here.
-            Command::WriteCheckpoint { epoch, incarnation, checkpoint, park, unpark, quarantine, pin, .. } => {
-                let mut checkpoint = *checkpoint;
-                self.plant(p, &mut checkpoint);
+            Command::WriteCheckpoint(mut write) => {
+                self.plant(p, &mut write.checkpoint);
                 if self.processes[p].catch_up.is_some() {
-                    self.write_of_catch_up(p, checkpoint, pin);
+                    self.write_of_catch_up(p, write.checkpoint, write.pin);
                 } else {
-                    let park = if self.bug == Some(Bug::ParkNotInMulti) { Vec::new() } else { park };
-                    let checkpoint = Box::new(checkpoint);
-                    self.ask(p, Request::Write { epoch, incarnation, checkpoint, park, unpark, quarantine, pin });
+                    if self.bug == Some(Bug::ParkNotInMulti) {
+                        write.park.clear();
+                    }
+                    self.ask(p, Request::Write(write));
                 }
             }
             Command::Incident(incident) => self.incident(p, incident.code, &incident.message),

@@ -23,7 +23,7 @@ impl World {
         let unix_ms = self.now_of(p).unix_us / 1000;
         let (id, source) = (self.processes[p].id, self.source.clone());
         let write_epoch = match &request {
-            Request::Write { epoch, .. } => Some(*epoch),
+            Request::Write(write) => Some(write.epoch),
             Request::Take => None,
         };
         let fence_epoch = match (self.bug, write_epoch) {
@@ -50,9 +50,9 @@ impl World {
                 }
                 Err(e) => Input::TakeFailed(coordination::failure(&e)),
             },
-            Request::Write { incarnation, checkpoint, park, unpark, quarantine, pin, .. } => {
+            Request::Write(write) => {
                 let fence = Fence { source, epoch: fence_epoch };
-                let batch = coordination::batch(incarnation, &checkpoint, park, unpark, quarantine, pin);
+                let batch = coordination::batch(*write);
                 match coordination.write(&fence, &batch) {
                     Ok(()) => Input::CheckpointWritten,
                     Err(e) => Input::CheckpointFailed(coordination::failure(&e)),

@@ -29,8 +29,8 @@ use crate::assembly::{OpenTransaction, Prepared};
 use crate::backoff::Backoff;
 use crate::checkpoint::{Checkpoint, OpenXa, Stopped};
 use crate::io::{
-    Batch, Cause, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic, Outcome, Output,
-    Ownership, Server, Skip, Start,
+    Batch, Cause, CheckpointWrite, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic,
+    Outcome, Output, Ownership, Server, Skip, Start,
 };
 use crate::ledger::{Ledger, Token};
 use crate::lifecycle::{self, Event, State};
@@ -485,16 +485,16 @@ impl Instance {
         self.has_checkpoint = true;
         self.last_write = now.monotonic;
         let writing = self.stops_to_write();
-        out.command(Command::WriteCheckpoint {
+        out.command(Command::WriteCheckpoint(Box::new(CheckpointWrite {
             epoch: self.epoch,
             incarnation: self.incarnation,
-            checkpoint: Box::new(writing.checkpoint.clone()),
+            checkpoint: writing.checkpoint.clone(),
             park: writing.park.iter().filter_map(|i| self.stop_of(*i)).collect(),
             unpark: writing.unpark.iter().map(|i| self.config.feeds[*i].name.clone()).collect(),
             quarantine: writing.quarantine.clone(),
             release: writing.release.clone(),
             pin: writing.pin.clone(),
-        });
+        })));
         self.writing = Some(writing);
     }
 

@@ -227,6 +227,22 @@ pub struct Send {
     pub token: Token,
 }
 
+/// A checkpoint, and what is stored with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointWrite {
+    pub epoch: u64,
+    pub incarnation: u64,
+    pub checkpoint: Checkpoint,
+    pub park: Vec<(String, Stopped)>,
+    /// Feeds that have caught up: their entries go with this checkpoint.
+    pub unpark: Vec<String>,
+    pub quarantine: Vec<(String, Stopped)>,
+    /// Tables that could be read where they stopped before: their entries go with this checkpoint, which passes that.
+    pub release: Vec<String>,
+    /// How many partitions are in use, by topic. Of no effect without the checkpoint, so they may be stored before it.
+    pub pin: Vec<(String, u32)>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Take,
@@ -242,19 +258,7 @@ pub enum Command {
         after: Duration,
     },
     Disconnect,
-    WriteCheckpoint {
-        epoch: u64,
-        incarnation: u64,
-        checkpoint: Box<Checkpoint>,
-        park: Vec<(String, Stopped)>,
-        /// Feeds that have caught up: their entries go with this checkpoint.
-        unpark: Vec<String>,
-        quarantine: Vec<(String, Stopped)>,
-        /// Tables that could be read where they stopped before: their entries go with this checkpoint, which passes that.
-        release: Vec<String>,
-        /// How many partitions are in use, by topic. Of no effect without the checkpoint, so they may be stored before it.
-        pin: Vec<(String, u32)>,
-    },
+    WriteCheckpoint(Box<CheckpointWrite>),
     /// Publish a parked feed alone, from its own checkpoint, until told to end: an instance of its own with this
     /// ownership, a publisher and a connection. What it settles comes back as [`Input::CaughtUp`]. It may quarantine the
     /// tables that are quarantined here, no others, and takes this epoch only once.

@@ -67,7 +67,7 @@ fn the_only_one_ends_the_source_behind_what_it_could_publish() {
     let token = owner.out.sends[0].token;
     owner.give(Input::Report { token, outcome: Outcome::Settled });
     let written = owner.out.commands.iter().rev().find_map(|c| match c {
-        Command::WriteCheckpoint { checkpoint, .. } => Some(checkpoint.seq),
+        Command::WriteCheckpoint(write) => Some(write.checkpoint.seq),
         _ => None,
     });
     assert_eq!((written, finished(&owner)), (Some(1), None), "{:?}", owner.out.commands);

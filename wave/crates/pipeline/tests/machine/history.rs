@@ -18,7 +18,7 @@ impl Owner {
         self.out.commands.clear();
         self.now.monotonic += std::time::Duration::from_secs(1);
         self.give(Input::Tick);
-        self.out.commands.iter().any(|c| matches!(c, Command::WriteCheckpoint { .. }))
+        self.out.commands.iter().any(|c| matches!(c, Command::WriteCheckpoint(_)))
     }
 }
 

@@ -39,7 +39,7 @@ fn the_refused_are_parked_together_and_the_others_begin() {
     let position = Position { file_pos: FilePos { file: "b.000001".into(), pos: 4 }, ..Position::default() };
     owner.give(Input::StartResolved(Box::new(Start { position, skip: None })));
     let stored = owner.out.commands.iter().find_map(|command| match command {
-        Command::WriteCheckpoint { park, .. } => Some(park.clone()),
+        Command::WriteCheckpoint(write) => Some(write.park.clone()),
         _ => None,
     });
     let stored: Vec<_> = stored.unwrap().into_iter().map(|(feed, stopped)| (feed, stopped.pos)).collect();

@@ -45,7 +45,7 @@ impl Topic {
         self.give(Input::Tick);
         for command in std::mem::take(&mut self.out.commands) {
             match command {
-                Command::WriteCheckpoint { pin, .. } if !pin.is_empty() => self.stored = pin,
+                Command::WriteCheckpoint(write) if !write.pin.is_empty() => self.stored = write.pin,
                 other => self.out.commands.push(other),
             }
         }

@@ -56,9 +56,7 @@ impl Owner {
         self.now.monotonic += Duration::from_secs(1);
         self.give(Input::Tick);
         let written = self.out.commands.iter().find_map(|c| match c {
-            Command::WriteCheckpoint { checkpoint, quarantine, release, .. } => {
-                Some((*checkpoint.clone(), quarantine.clone(), release.clone()))
-            }
+            Command::WriteCheckpoint(w) => Some((w.checkpoint.clone(), w.quarantine.clone(), w.release.clone())),
             _ => None,
         });
         written.unwrap()
