@@ -140,6 +140,25 @@ pub struct Column {
 }
 
 impl Column {
+    /// A signed, visible one that may be NULL, of which nothing else is known.
+    pub fn new(name: impl Into<String>, ty: ColumnType, charset: Charset) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            unsigned: false,
+            nullable: true,
+            charset,
+            collation: 0,
+            labels: Arc::from([]),
+            key_part: None,
+            visible: true,
+            generated: false,
+            hidden: false,
+            geometry_type: 0,
+            sql_type: String::new(),
+        }
+    }
+
     /// Why its text or labels cannot be read, if so: the character set is unknown.
     #[must_use]
     pub fn unreadable_text(&self) -> Option<String> {

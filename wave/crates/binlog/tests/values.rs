@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use binlake_binlog::cell::Cell;
 use binlake_binlog::charset::Charset;
@@ -23,21 +22,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 fn column(ty: ColumnType, charset: Charset) -> Column {
-    Column {
-        name: "v".into(),
-        ty,
-        unsigned: false,
-        nullable: true,
-        charset,
-        labels: Arc::new([]),
-        key_part: None,
-        visible: true,
-        generated: false,
-        collation: 0,
-        hidden: false,
-        geometry_type: 0,
-        sql_type: String::new(),
-    }
+    Column::new("v", ty, charset)
 }
 
 /// The numbers in the parentheses of a column type.

@@ -15,21 +15,7 @@ const ROWS: usize = 10_000;
 const BATCH: usize = 900_000;
 
 fn column(name: &str, ty: ColumnType, charset: Charset, key_part: Option<u16>) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        unsigned: false,
-        nullable: false,
-        charset,
-        labels: Arc::from([]),
-        key_part,
-        visible: true,
-        generated: false,
-        collation: 0,
-        hidden: false,
-        geometry_type: 0,
-        sql_type: String::new(),
-    }
+    Column { nullable: false, key_part, ..Column::new(name, ty, charset) }
 }
 
 /// Digits in groups of eleven, as sysbench fills its tables.

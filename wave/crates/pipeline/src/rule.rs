@@ -323,21 +323,7 @@ mod tests {
     #[test]
     fn columns_of_all_that_match_are_kept() {
         use binlog::schema::{Column, ColumnType, SchemaSource, Table};
-        let column = |name: &str| Column {
-            name: name.into(),
-            ty: ColumnType::Int24,
-            unsigned: false,
-            nullable: true,
-            charset: binlog::charset::Charset::Binary,
-            labels: std::sync::Arc::from([]),
-            key_part: None,
-            visible: true,
-            generated: false,
-            geometry_type: 0,
-            sql_type: String::new(),
-            hidden: false,
-            collation: 0,
-        };
+        let column = |name: &str| Column::new(name, ColumnType::Int24, binlog::charset::Charset::Binary);
         let columns = ["id", "total", "note"].map(column).to_vec();
         let orders = Table::new("shop".into(), "orders".into(), columns, SchemaSource::Log);
         let kept = |items: &[&str]| Columns::new(items).unwrap().select(&orders).unwrap();

@@ -1,7 +1,5 @@
 //! Tables and rows made by hand, for what measures decoding.
 
-use std::sync::Arc;
-
 use binlog::charset::Charset;
 use binlog::schema::{Column, ColumnType as C, SchemaSource, Table};
 
@@ -14,19 +12,9 @@ pub(crate) struct Made {
 impl Made {
     fn new(types: &[(C, Charset)], row: Vec<u8>) -> Made {
         let columns = types.iter().enumerate().map(|(i, (ty, charset))| Column {
-            name: format!("c{i}"),
-            ty: *ty,
             unsigned: i % 2 == 1,
-            nullable: true,
-            charset: *charset,
-            labels: Arc::from([]),
             key_part: (i == 0).then_some(0),
-            visible: true,
-            generated: false,
-            collation: 0,
-            hidden: false,
-            geometry_type: 0,
-            sql_type: String::new(),
+            ..Column::new(format!("c{i}"), *ty, *charset)
         });
         Made { table: Table::new("bench".into(), "t".into(), columns.collect(), SchemaSource::Log), row }
     }

@@ -1,25 +1,9 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::charset::Charset;
 use crate::schema::{Column, ColumnType as C, SchemaSource};
 
 fn table(types: &[C]) -> Table {
-    let column = |(index, ty): (usize, &C)| Column {
-        name: format!("@{index}"),
-        ty: *ty,
-        unsigned: false,
-        nullable: true,
-        charset: Charset::Utf8mb4,
-        labels: Arc::from([]),
-        key_part: None,
-        visible: true,
-        generated: false,
-        collation: 0,
-        hidden: false,
-        geometry_type: 0,
-        sql_type: String::new(),
-    };
+    let column = |(index, ty): (usize, &C)| Column::new(format!("@{index}"), *ty, Charset::Utf8mb4);
     Table::new("d".into(), "t".into(), types.iter().enumerate().map(column).collect(), SchemaSource::Unnamed)
 }
 

@@ -1,8 +1,6 @@
 //! TABLE_MAP and definition → [`Table`] (metadata: WL#4618; what a definition says: manual, "The INFORMATION_SCHEMA COLUMNS
 //! Table").
 
-use std::sync::Arc;
-
 use super::definition::{self, SqlType};
 use super::sql_type::geometry_code;
 use super::{Column, ColumnDefinition, ColumnType, SchemaSource, Table, TableDefinition, has_charset, sql_type};
@@ -107,24 +105,13 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
     let mut at = Ordinals::default();
     let mut columns = Vec::with_capacity(types.len());
     for (index, ty) in types.iter().copied().enumerate() {
+        let name = optional.names.as_ref().and_then(|names| names.get(index));
+        let name = name.map_or_else(|| format!("@{}", index + 1), |n| lossy(n));
+        let charset = if has_charset(ty) { Charset::Untold } else { Charset::BINARY };
         let mut column = Column {
-            name: optional
-                .names
-                .as_ref()
-                .and_then(|n| n.get(index))
-                .map_or_else(|| format!("@{}", index + 1), |n| lossy(n)),
-            ty,
-            unsigned: false,
             nullable: map.nullable(index),
-            charset: if has_charset(ty) { Charset::Untold } else { Charset::BINARY },
-            labels: Arc::from([]),
-            key_part: None,
             visible: optional.visible.is_none_or(|bits| msb_bit(bits, index)),
-            generated: false,
-            collation: 0,
-            hidden: false,
-            geometry_type: 0,
-            sql_type: String::new(),
+            ..Column::new(name, ty, charset)
         };
         match ty {
             C::Tiny | C::Short | C::Int24 | C::Long | C::LongLong | C::Float | C::Double | C::Decimal { .. } => {

@@ -14,21 +14,7 @@ pub(crate) const DOCUMENT: &[u8] = &[0, 1, 0, 12, 0, 11, 0, 1, 0, 5, 1, 0, b'k']
 pub(crate) const DIFF: &[u8] = &[0, 3, b'$', b'.', b'k', 3, 5, 2, 0];
 
 pub(crate) fn column(name: &str, ty: ColumnType, charset: Charset) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        unsigned: false,
-        nullable: true,
-        charset,
-        labels: Arc::from([]),
-        key_part: None,
-        visible: true,
-        generated: false,
-        collation: 0,
-        hidden: false,
-        geometry_type: 0,
-        sql_type: String::new(),
-    }
+    Column::new(name, ty, charset)
 }
 
 pub(crate) fn labelled(name: &str, ty: ColumnType, labels: &[&str]) -> Column {
