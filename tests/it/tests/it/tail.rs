@@ -90,26 +90,28 @@ fn starts_ends_and_choices() {
     assert!(rows.len() == 8 && rows.iter().any(|l| l.contains("it.t") && l.contains("four")), "{text:#?}");
 }
 
+/// Runs a script to its end; its `$0` is the program.
+fn shell(script: &str, args: &[&str]) -> (Option<i32>, Process) {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(binlake_bin().unwrap()).args(args);
+    let mut process = Process::spawn(command).unwrap();
+    let code = process.wait(SOON).unwrap().code();
+    (code, process)
+}
+
 #[test]
 fn a_broken_pipe_ends_it_quietly() {
     let mysql = MySql::start().unwrap();
     mysql.sql(LOAD_TABLE).unwrap();
     under_load(&mysql, || {
-        let mut shell = Command::new("sh");
         // The code of the program itself, not of `head`.
-        shell.args(["-c", r#"{ "$1" tail --source "$2" --from earliest; echo "code $?" >&2; } | head -1"#, "sh"]);
-        shell.arg(binlake_bin().unwrap()).arg(mysql.url());
-        let mut process = Process::spawn(shell).unwrap();
-        process.wait(SOON).unwrap();
+        let script = r#"{ "$0" tail --source "$1" --from earliest; echo "code $?" >&2; } | head -1"#;
+        let (_, process) = shell(script, &[&mysql.url()]);
         assert_eq!(process.stderr(), "code 0\n");
         assert_eq!(process.stdout().lines().count(), 1);
     });
     // Nothing more is written that could find the pipe closed.
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"{ "$1" tail --source "$2"; echo "code $?" >&2; } | true"#, "sh"]);
-    shell.arg(binlake_bin().unwrap()).arg(mysql.url());
-    let mut process = Process::spawn(shell).unwrap();
-    process.wait(SOON).unwrap();
+    let (_, process) = shell(r#"{ "$0" tail --source "$1"; echo "code $?" >&2; } | true"#, &[&mysql.url()]);
     assert_eq!(process.stderr(), "code 0\n");
 }
 
@@ -126,10 +128,7 @@ fn an_output_that_is_full_ends_it_with_the_cause() {
         &["--source", &url, "--from", "earliest", "--until", "now"],
         &["--file", file, "--limit", "1"],
     ] {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", r#""$0" tail "$@" > /dev/full"#]).arg(binlake_bin().unwrap()).args(more);
-        let mut process = Process::spawn(shell).unwrap();
-        let code = process.wait(SOON).unwrap().code();
+        let (code, process) = shell(r#""$0" tail "$@" > /dev/full"#, more);
         let said = process.stderr();
         assert!(
             code == Some(6) && said.contains("No space left") && !said.contains("resume"),
@@ -140,10 +139,7 @@ fn an_output_that_is_full_ends_it_with_the_cause() {
 
 #[test]
 fn a_listing_for_a_reader_that_goes_ends_quietly() {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"{ "$1" config defaults; echo "code $?" >&2; } | true"#, "sh"]).arg(binlake_bin().unwrap());
-    let mut process = Process::spawn(shell).unwrap();
-    process.wait(SOON).unwrap();
+    let (_, process) = shell(r#"{ "$0" config defaults; echo "code $?" >&2; } | true"#, &[]);
     assert_eq!(process.stderr(), "code 0\n");
 }
 
