@@ -114,6 +114,7 @@ impl ServerQuestions {
             ));
         }
         sql.plain_session()?;
+        hidden_columns::show_generated_keys(&mut sql);
         let mut end = sql.log_end()?.file_pos;
         for _ in 0..TRIES {
             let name = name_at_end(key, at, &self.changes_between(server, at, &end)?)?;
@@ -235,12 +236,12 @@ impl SourceQuestions for ServerQuestions {
         let definition = loop {
             match self.read_definition(&server, &key, at) {
                 Ok(definition) => break definition,
-                // A server that is away, or fails for a while at what it should be able to do, is no reason to stop a
-                // table for good.
                 // The reader has gone to another server, where the position means something else: it asks anew.
                 Err(failure) if self.server().uuid != server.uuid => {
                     return Err(Failure { kind: FailureKind::Transient, ..failure });
                 }
+                // A server that is away, or fails for a while at what it should be able to do, is no reason to stop a
+                // table for good.
                 Err(failure)
                     if failure.kind == FailureKind::Transient
                         || (failure.cause == Cause::Data && errors < ERRORS_OF_SERVER) =>
@@ -278,7 +279,6 @@ fn quote(text: &str) -> String {
 }
 
 fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefinition, Failure> {
-    hidden_columns::show_generated_keys(sql);
     let (db, name) = (quote(database), quote(table));
     // Two statements: joined, the servers go through the columns of the table for each of them.
     let of_table = format!("TABLE_SCHEMA = {db} AND TABLE_NAME = {name}");

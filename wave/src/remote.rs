@@ -77,14 +77,16 @@ pub fn replica_request(
     ReplicaRequest { server_id: identity.server_id, uuid: identity.uuid.clone(), heartbeat, from, stop_at_end: false }
 }
 
+/// What stands for the uuid of a server that has none.
+pub(crate) fn without_uuid(server_id: impl std::fmt::Display) -> String {
+    format!("server-id-{server_id}")
+}
+
 /// What is to know of a server. Its identity is its uuid, on MariaDB (which has none) its server id.
 #[must_use]
 pub fn server_of(info: &ServerInfo) -> Server {
-    let uuid = info
-        .server_uuid()
-        .map(str::to_string)
-        .or_else(|| info.server_id().map(|id| format!("server-id-{id}")))
-        .unwrap_or_default();
+    let uuid =
+        info.server_uuid().map(str::to_string).or_else(|| info.server_id().map(without_uuid)).unwrap_or_default();
     let names = match info.variable("lower_case_table_names") {
         None | Some("0") => NameCase::Sensitive,
         Some(_) => NameCase::Insensitive,

@@ -9,7 +9,7 @@ use mysql_wire::{Flavor, QueryResult, StartPosition, WireError};
 use pipeline::io::{Cause, Failure, FailureKind};
 use watch::blocking::{BlockingError, Client};
 
-use crate::remote::{HEARTBEAT, question_failure};
+use crate::remote::{HEARTBEAT, question_failure, without_uuid};
 use crate::source::{Identity, Source};
 
 /// Waits for a connection and for each answer.
@@ -101,7 +101,7 @@ impl Sql {
 
     /// As [`server_of`](crate::remote::server_of) gives it; None where the server does not answer.
     pub fn identity(&mut self) -> Option<String> {
-        self.variable("server_uuid").or_else(|| self.variable("server_id").map(|id| format!("server-id-{id}")))
+        self.variable("server_uuid").or_else(|| self.variable("server_id").map(without_uuid))
     }
 
     /// The end of the log, and the executed set there.

@@ -1,8 +1,8 @@
 //! The stored form of a checkpoint: where an instance goes on, and what must be remembered with it.
 //!
-//! JSON with a format number; compressed by zstd where an executed set of many gaps makes it large. A checkpoint is always a transaction boundary: every transaction up to it is settled in
-//! every feed that is not parked. Open XA transactions (prepared, not yet decided) stay listed until their decision is
-//! settled; their rows are read again by the next owner.
+//! JSON with a format number; compressed by zstd where an executed set of many gaps makes it large. A checkpoint is always
+//! a transaction boundary: every transaction up to it is settled in every feed that is not parked. Open XA transactions
+//! (prepared, not yet decided) stay listed until their decision is settled; their rows are read again by the next owner.
 
 use std::io::Read;
 
