@@ -17,7 +17,7 @@ use binlog::query::{NameCase, Renaming};
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{SchemaHistory, SourceId};
 use mysql_wire::Flavor;
-use pipeline::io::{Cause, Failure, FailureKind, Server, Skip, Start};
+use pipeline::io::{Cause, Failure, FailureKind, Resolved, Server, Skip, Start};
 
 use crate::definitions::{Definitions, Key};
 use crate::hidden_columns;
@@ -106,7 +106,7 @@ impl ServerQuestions {
     fn read_definition(&self, server: &Server, key: &Key, at: &FilePos) -> Result<TableDefinition, Failure> {
         const TRIES: usize = 5;
         let mut sql = Sql::connect(&self.source)?;
-        if !server.uuid.is_empty() && sql.identity().is_some_and(|now| now != server.uuid) {
+        if !server.uuid.is_empty() && sql.identity()? != server.uuid {
             return Err(Failure::new(
                 FailureKind::Transient,
                 Cause::Unavailable,
@@ -211,7 +211,7 @@ const FULL_METADATA: &str =
     "with SET GLOBAL binlog_row_metadata=FULL the log itself describes its tables and none of this is needed";
 
 impl SourceQuestions for ServerQuestions {
-    fn resolve_start(&self) -> Result<Start, Failure> {
+    fn resolve_start(&self) -> Result<Resolved, Failure> {
         resolve(&self.source, &self.from)
     }
 
@@ -380,10 +380,10 @@ fn change(query: &Query<'_>, names: NameCase, at: &FilePos) -> Option<Change> {
 ///
 /// # Errors
 /// The server is away or keeps no such position.
-pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
+pub fn resolve(source: &Source, from: &From) -> Result<Resolved, Failure> {
     let mut sql = Sql::connect(source)?;
     let conflict = |message: String| Failure::new(FailureKind::Permanent, Cause::Conflict, message);
-    Ok(match from {
+    let start = match from {
         From::Now => {
             let mut position = sql.log_end()?;
             // A server whose gtid_mode is not ON may have a set of before, but gives no log by it.
@@ -444,7 +444,8 @@ pub fn resolve(source: &Source, from: &From) -> Result<Start, Failure> {
             }
             Start { position: at_file(&files[low].name), skip: Some(Skip::UntilTime(*us)) }
         }
-    })
+    };
+    Ok(Resolved { start, server_uuid: sql.identity()? })
 }
 
 /// Why not all that was logged since a time can still be there; None when it is. Only the file that a server ever began
@@ -489,7 +490,7 @@ pub struct FileQuestions {
 }
 
 impl SourceQuestions for FileQuestions {
-    fn resolve_start(&self) -> Result<Start, Failure> {
+    fn resolve_start(&self) -> Result<Resolved, Failure> {
         let skip = match &self.from {
             From::Now | From::Earliest => None,
             From::Time(us) => Some(Skip::UntilTime(*us)),
@@ -499,7 +500,8 @@ impl SourceQuestions for FileQuestions {
                 return Err(Failure::new(FailureKind::Permanent, Cause::Usage, message));
             }
         };
-        Ok(Start { position: Position::default(), skip })
+        let start = Start { position: Position::default(), skip };
+        Ok(Resolved { start, server_uuid: String::new() })
     }
 
     fn load_table(

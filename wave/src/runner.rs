@@ -19,7 +19,8 @@ use binlog::query::Renaming;
 use binlog::schema::TableDefinition;
 use pipeline::instance::{Instance, InstanceConfig, Work};
 use pipeline::io::{
-    Batch, Cause, Command, Ended, Failure, FailureKind, Incident, Input, Now, OpenTopic, Outcome, Output, Server, Start,
+    Batch, Cause, Command, Ended, Failure, FailureKind, Incident, Input, Now, OpenTopic, Outcome, Output, Resolved,
+    Server, Start,
 };
 use pipeline::lifecycle::State;
 use pipeline::spill::SpillStore;
@@ -60,11 +61,11 @@ pub enum SourceEvent {
 
 /// Slow questions about the source, answered on a thread of their own.
 pub trait SourceQuestions: Send + Sync {
-    /// The position that the wanted start means.
+    /// The position that the wanted start means, and on which server.
     ///
     /// # Errors
     /// The source is away, or has no such position.
-    fn resolve_start(&self) -> Result<Start, Failure>;
+    fn resolve_start(&self) -> Result<Resolved, Failure>;
     /// The log of this server is read from now on.
     fn connected(&self, _server: &Server) {}
     /// The definition of a table that is valid at a position, durable in the schema history. `again`: what was given
@@ -369,7 +370,7 @@ impl Loop {
             Command::ResolveStart => {
                 let questions = Arc::clone(&self.questions);
                 self.ask(move || match questions.resolve_start() {
-                    Ok(start) => Input::StartResolved(Box::new(start)),
+                    Ok(resolved) => Input::StartResolved(Box::new(resolved)),
                     Err(failure) => Input::StartFailed(failure),
                 });
             }

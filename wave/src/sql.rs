@@ -99,9 +99,22 @@ impl Sql {
         self.value(&format!("SELECT @@GLOBAL.{name}"))
     }
 
-    /// As [`server_of`](crate::remote::server_of) gives it; None where the server does not answer.
-    pub fn identity(&mut self) -> Option<String> {
-        self.variable("server_uuid").or_else(|| self.variable("server_id").map(without_uuid))
+    /// As [`server_of`](crate::remote::server_of) gives it.
+    ///
+    /// # Errors
+    /// A broken connection, or a server that has neither variable.
+    pub fn identity(&mut self) -> Result<String, Failure> {
+        let found = self.query("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_id', 'server_uuid')")?;
+        let value = |name: &str| {
+            let row =
+                (0..found.rows.len()).find(|i| found.text(*i, 0).is_some_and(|n| n.eq_ignore_ascii_case(name)))?;
+            found.text(row, 1)
+        };
+        value("server_uuid").or_else(|| value("server_id").map(without_uuid)).ok_or_else(|| {
+            let message =
+                format!("{}: the server tells neither its server_uuid nor its server_id", self.source.address());
+            Failure::new(FailureKind::Permanent, Cause::Data, message)
+        })
     }
 
     /// The end of the log, and the executed set there.

@@ -239,9 +239,8 @@ impl Checker {
             self.start = Some((first_open, first_unread));
         }
         for (name, old) in &self.known.parked {
-            // Which server it was may be learned later.
-            let place = old.checkpoint().filter(|_| !old.server_uuid.is_empty());
-            let moved_back = known.parked.get(name).is_some_and(|new| place.is_some_and(|c| !new.covers(&c)));
+            let moved_back =
+                known.parked.get(name).is_some_and(|new| old.checkpoint().is_some_and(|c| !new.covers(&c)));
             if moved_back {
                 let text = format!("I5: the entry of {name} went back from {old:?} to {:?}", known.parked.get(name));
                 self.violations.push(text);

@@ -20,7 +20,8 @@ use pipeline::feed::{FeedSpec, Format, Order};
 use pipeline::format::maxwell_json;
 use pipeline::instance::{Instance, InstanceConfig, Limits, Work};
 use pipeline::io::{
-    Cause, Command, Ended, Failure, FailureKind, IncidentCode, Input, Now, OpenTopic, Outcome, Output, Skip, Start,
+    Cause, Command, Ended, Failure, FailureKind, IncidentCode, Input, Now, OpenTopic, Outcome, Output, Resolved, Skip,
+    Start,
 };
 use pipeline::ledger::Token;
 use pipeline::lifecycle::State;

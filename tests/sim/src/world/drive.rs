@@ -97,9 +97,9 @@ impl World {
             }
             Command::Open { epoch } => self.open(p, epoch),
             Command::ResolveStart => {
-                let start = self.resolve_start();
+                let resolved = self.resolve_start();
                 let after = self.rng.range(100, 30_000);
-                self.schedule(after, Event::Answer(id, Input::StartResolved(Box::new(start))));
+                self.schedule(after, Event::Answer(id, Input::StartResolved(Box::new(resolved))));
             }
             Command::Connect { from, after } => {
                 let process = &mut self.processes[p];

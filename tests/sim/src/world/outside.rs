@@ -84,14 +84,14 @@ impl World {
         }
     }
 
-    pub(super) fn resolve_start(&mut self) -> Start {
+    pub(super) fn resolve_start(&mut self) -> Resolved {
         let server = &self.servers[0];
         let first = server.position_before(&self.history, 0);
         let by_file = |mut start: binlog::position::Position| {
             start.gtids = binlog::gtid::GtidSet::default();
             start
         };
-        match self.start {
+        let start = match self.start {
             StartKind::Beginning => Start { position: by_file(first), skip: None },
             StartKind::SkipPosition(k) => {
                 let until = server.end_of(k.checked_sub(1));
@@ -105,7 +105,8 @@ impl World {
                 let end = self.history.txns.iter().take_while(|t| t.at_us <= self.now).count();
                 Start { position: server.position_before(&self.history, end), skip: None }
             }
-        }
+        };
+        Resolved { start, server_uuid: server.uuid.clone() }
     }
 
     pub(super) fn ask_file(&mut self, p: usize, file: String) {

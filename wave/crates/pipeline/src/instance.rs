@@ -30,7 +30,7 @@ use crate::backoff::Backoff;
 use crate::checkpoint::{Checkpoint, OpenXa, Stopped};
 use crate::io::{
     Batch, Cause, CheckpointWrite, Command, Ended, Failure, FailureKind, Incident, IncidentCode, Input, Now, OpenTopic,
-    Outcome, Output, Ownership, Server, Skip, Start,
+    Outcome, Output, Ownership, Resolved, Server, Skip, Start,
 };
 use crate::ledger::{Ledger, Token};
 use crate::lifecycle::{self, Event, State};
@@ -291,7 +291,7 @@ impl Instance {
             | Input::StartFailed(failure)
             | Input::SchemaStored(Err(failure)) => self.failed(failure, now, out),
             Input::Opened(topics) => self.opened(topics, now, out),
-            Input::StartResolved(start) => self.start_resolved(*start, now, out),
+            Input::StartResolved(resolved) => self.start_resolved(*resolved, now, out),
             Input::Connected(server) => self.connected(server, now, out),
             Input::Disconnected(failure) => self.disconnected(failure, now, out),
             Input::Events(batch) => {

@@ -36,6 +36,13 @@ pub struct Start {
     pub skip: Option<Skip>,
 }
 
+/// What the wanted start means, and on which server; its uuid is empty where files are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub start: Start,
+    pub server_uuid: String,
+}
+
 /// What lies before the wanted start when reading has to begin earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
@@ -165,7 +172,7 @@ pub enum Input {
     /// It is not, for any feed.
     OpenFailed(Failure),
     /// Answer to [`Command::ResolveStart`].
-    StartResolved(Box<Start>),
+    StartResolved(Box<Resolved>),
     StartFailed(Failure),
     Connected(Server),
     Disconnected(Failure),

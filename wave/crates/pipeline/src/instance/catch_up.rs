@@ -228,19 +228,13 @@ impl Instance {
         }
     }
 
-    /// What becomes known of the position where reading began is true of the feeds that stopped there.
+    /// The executed set that becomes known where reading began is that of the feeds that stopped there.
     pub(crate) fn parks_learn(&mut self) {
         let position = &self.frontier.position;
         for feed in &mut self.feeds {
             let Some(entry) = feed.parked.as_mut() else { continue };
-            if (&entry.file, entry.pos) != (&position.file_pos.file, position.file_pos.pos) {
-                continue;
-            }
-            if entry.server_uuid.is_empty() {
-                entry.server_uuid.clone_from(&self.frontier.server_uuid);
-                feed.comeback.unsaved = true;
-            }
-            if entry.gtid_set.is_empty() {
+            let here = (&entry.file, entry.pos) == (&position.file_pos.file, position.file_pos.pos);
+            if here && entry.gtid_set.is_empty() {
                 entry.gtid_set = position.gtids.to_string();
                 feed.comeback.unsaved = true;
             }

@@ -22,11 +22,6 @@ impl Instance {
         self.stored.clone_from(&ownership.checkpoint);
         self.frontier = ownership.checkpoint.unwrap_or_default();
         self.seq = self.frontier.seq;
-        if self.frontier.server_uuid.is_empty() && !self.frontier.position.gtids.is_empty() {
-            // Stored before the first connection: it may be another server's file by now, and the set tells the place.
-            self.frontier.position.file_pos = FilePos::default();
-            self.frontier.file_begun = 0;
-        }
         if self.by_file && !self.frontier.position.file_pos.file.is_empty() {
             self.frontier.position.gtids = GtidSet::default();
         }
@@ -136,10 +131,13 @@ impl Instance {
         }
     }
 
-    pub(super) fn start_resolved(&mut self, start: Start, now: Now, out: &mut Output) {
+    pub(super) fn start_resolved(&mut self, resolved: Resolved, now: Now, out: &mut Output) {
         if !self.go(Event::Resolved) {
             return;
         }
+        let start = resolved.start;
+        // Its file may be of another server by the time of the connection, or of the next take.
+        self.frontier.server_uuid = resolved.server_uuid;
         self.frontier.position = start.position.clone();
         // The start is durable before the first row: a crash must not move it. One that is reached by skipping is found
         // again the same way.
@@ -202,10 +200,6 @@ impl Instance {
             }
             return;
         }
-        if known != server.uuid {
-            self.frontier.server_uuid.clone_from(&server.uuid);
-            self.parks_learn();
-        }
         // Written also where nothing is new: of a catch-up it says that the topic is open and the source readable.
         self.dirty = true;
         self.server = server;
@@ -245,8 +239,9 @@ impl Instance {
             {
                 self.by_file = true;
                 let message = format!(
-                    "{}; reading goes on by file and offset from {}, and cannot follow a failover until gtid_mode is ON",
-                    failure.message, self.frontier.position.file_pos
+                    "{}; reading goes on from the checkpoint by file and offset, and cannot follow a failover until \
+                     gtid_mode is ON",
+                    failure.message
                 );
                 self.incident(IncidentCode::GtidsOff, "", message.clone(), out);
                 self.end_epoch(message, now, out);

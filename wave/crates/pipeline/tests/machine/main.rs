@@ -15,7 +15,7 @@ use std::time::Duration;
 use binlake_pipeline::checkpoint::{Checkpoint, Stopped};
 use binlake_pipeline::feed::{FeedSpec, Format, Order};
 use binlake_pipeline::instance::{Instance, InstanceConfig, Limits, Work};
-use binlake_pipeline::io::{Batch, Input, Now, OpenTopic, Output, Ownership, Server, Start};
+use binlake_pipeline::io::{Batch, Input, Now, OpenTopic, Output, Ownership, Resolved, Server, Skip, Start};
 use binlake_pipeline::rule::{Columns, EventKinds, Rule, TablePatterns};
 use binlake_pipeline::spill::MemorySpills;
 use binlog::position::Position;
@@ -48,6 +48,11 @@ fn machine_of(feeds: Vec<FeedSpec>, definitions: bool) -> Instance {
         catch_up: false,
     };
     Instance::new(config, Box::new(MemorySpills))
+}
+
+/// Where reading begins on the server `here`.
+fn resolved(position: Position, skip: Option<Skip>) -> Resolved {
+    Resolved { start: Start { position, skip }, server_uuid: "here".into() }
 }
 
 fn batch<'a>(log: impl IntoIterator<Item = &'a Vec<u8>>) -> Batch {
@@ -94,7 +99,7 @@ impl Owner {
         let fresh = checkpoint.is_none();
         owner.own(checkpoint, quarantined);
         if fresh {
-            owner.give(Input::StartResolved(Box::new(Start { position: Position::default(), skip: None })));
+            owner.give(Input::StartResolved(Box::new(resolved(Position::default(), None))));
             owner.give(Input::CheckpointWritten);
         }
         owner.give(Input::Connected(Server::default()));

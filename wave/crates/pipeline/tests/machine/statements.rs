@@ -2,11 +2,11 @@
 
 use binlake_pipeline::feed::Format;
 use binlake_pipeline::format::maxwell_json;
-use binlake_pipeline::io::{Command, Ended, Input, Server, Skip, Start};
+use binlake_pipeline::io::{Command, Ended, Input, Server, Skip};
 use binlog::position::{FilePos, Position};
 use kit::events;
 
-use crate::{Owner, batch, machine};
+use crate::{Owner, batch, machine, resolved};
 
 fn streaming() -> Owner {
     let format = Format::MaxwellJson(maxwell_json::Options::default());
@@ -68,7 +68,7 @@ fn looking_for(file: &str, pos: u64) -> Owner {
     let mut owner = Owner::new(machine(Format::None, false));
     let skip = Some(Skip::UntilPosition(FilePos { file: file.into(), pos }));
     owner.own(None, Vec::new());
-    owner.give(Input::StartResolved(Box::new(Start { position: Position::default(), skip })));
+    owner.give(Input::StartResolved(Box::new(resolved(Position::default(), skip))));
     owner.give(Input::CheckpointWritten);
     owner.give(Input::Connected(Server::default()));
     let mut commit = events::xid();
