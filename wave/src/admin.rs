@@ -41,27 +41,35 @@ struct State {
     registry: Registry,
 }
 
-/// Reads an address to listen on.
-///
-/// # Errors
-/// It is none, or not one of loopback: there is no login here.
-pub fn loopback(listen: &str) -> CommandResult<SocketAddr> {
-    let wanted: SocketAddr = listen
-        .parse()
-        .map_err(|_| Exit::usage(format!("--listen {listen}: write address:port, for example 127.0.0.1:8080")))?;
-    if !wanted.ip().is_loopback() {
-        return Err(Exit::usage(format!("--listen {listen}: only loopback addresses are served without a login"))
-            .hint("use 127.0.0.1 and a reverse proxy that authenticates"));
-    }
-    Ok(wanted)
+/// An address to listen on, one of loopback: there is no login here.
+#[derive(Clone, Debug)]
+pub struct Loopback {
+    /// How a person finds where it was written.
+    option: String,
+    address: SocketAddr,
 }
 
-/// Binds `listen` and serves on a thread of its own.
+impl Loopback {
+    /// # Errors
+    /// With the option's name, as a usage error.
+    pub fn parse(option: String, text: &str) -> CommandResult<Loopback> {
+        let address: SocketAddr = text
+            .parse()
+            .map_err(|_| Exit::usage(format!("{option} {text}: write address:port, for example 127.0.0.1:8080")))?;
+        if !address.ip().is_loopback() {
+            return Err(Exit::usage(format!("{option} {text}: only loopback addresses are served without a login"))
+                .hint("use 127.0.0.1 and a reverse proxy that authenticates"));
+        }
+        Ok(Loopback { option, address })
+    }
+}
+
+/// Binds the address and serves on a thread of its own.
 ///
 /// # Errors
-/// The address cannot be read or bound. Anything but loopback is refused: there is no login here.
-pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> CommandResult<Admin> {
-    let wanted = loopback(listen)?;
+/// It cannot be bound.
+pub fn serve(listen: &Loopback, sources: Vec<StatusCell>, registry: Registry) -> CommandResult<Admin> {
+    let wanted = listen.address;
     let state = web::Data::new(State { sources, registry });
     let (told, address) = mpsc::channel();
     let thread = thread::Builder::new()
@@ -91,9 +99,8 @@ pub fn serve(listen: &str, sources: Vec<StatusCell>, registry: Registry) -> Comm
         .map_err(|e| Exit::new(1, format!("no thread can be started: {e}")))?;
     match address.recv() {
         Ok(Ok((address, handle))) => Ok(Admin { address, handle, thread: Some(thread) }),
-        Ok(Err(e)) => {
-            Err(Exit::new(6, format!("--listen {listen}: {e}")).hint("choose another port, or port 0 for a free one"))
-        }
+        Ok(Err(e)) => Err(Exit::new(6, format!("{} {wanted}: {e}", listen.option))
+            .hint("choose another port, or port 0 for a free one")),
         Err(_) => Err(Exit::new(1, "the admin server did not start")),
     }
 }
@@ -295,7 +302,9 @@ mod tests {
 
     #[test]
     fn only_loopback_is_served() {
-        assert_eq!(serve("0.0.0.0:0", Vec::new(), Registry::new()).unwrap_err().code, 2);
-        assert_eq!(serve("nonsense", Vec::new(), Registry::new()).unwrap_err().code, 2);
+        for text in ["0.0.0.0:0", "nonsense"] {
+            let refused = Loopback::parse("--listen".into(), text).unwrap_err();
+            assert!(refused.code == 2 && refused.message.starts_with(&format!("--listen {text}: ")), "{refused}");
+        }
     }
 }

@@ -23,6 +23,7 @@ use pipeline::rule::TablePatterns;
 use crate::config::Reference;
 use crate::exit::{CommandResult, Exit, printable};
 use crate::position::From;
+use crate::secrets;
 use crate::source::Source;
 use crate::sql::Sql;
 
@@ -137,7 +138,7 @@ pub fn inspect(options: &CheckOptions) -> CommandResult<(String, Vec<Finding>)> 
     };
     let patterns = TablePatterns::parse(&options.tables).map_err(|e| Exit::usage(format!("--tables {e}")))?;
     let from = options.from.as_deref().map(|f| From::parse("--from", f)).transpose()?;
-    let source = Source::new(url, options.password.as_ref())?;
+    let source = Source::new(url, options.password.as_ref().map(secrets::resolve).transpose()?)?;
     let mut sql = Sql::connect(&source)?;
     let server = Server::read(&source, &mut sql)?;
     let mut findings = Findings::default();

@@ -4,6 +4,7 @@
 //! (`BINLAKE_SECTION__KEY`) and the commented reference of `binlake config defaults` are made from them. A key that is
 //! not known is an error that names the nearest known one; all errors of a file are found in one pass.
 
+mod places;
 mod section;
 mod setting;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::exit::{CommandResult, Exit, unreadable};
+pub use places::{Part, Places};
 use section::{Key, Section, section};
 use setting::Raw;
 pub use setting::{Reference, Size};
@@ -119,14 +121,19 @@ pub struct SourceConfig {
 }
 
 /// All of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     pub up: Up,
     pub wave: Wave,
     pub local: Local,
     pub sources: Vec<SourceConfig>,
+    pub places: Places,
 }
 
+/// The process itself.
+pub const UP: Part = Part::Section("up");
+const WAVE: Part = Part::Section("wave");
+const LOCAL: Part = Part::Section("local");
 const TOP: [&str; 4] = ["up", "wave", "local", "source"];
 
 impl Config {
@@ -150,7 +157,7 @@ impl Config {
     }
 
     fn read(&mut self, name: &str, text: &str, errors: &mut Vec<String>) {
-        let mut file = File { text, errors: Vec::new() };
+        let mut file = File { name, text, places: &mut self.places, errors: Vec::new() };
         let table = match DeTable::parse(text) {
             Ok(table) => table.into_inner(),
             Err(e) => {
@@ -161,13 +168,13 @@ impl Config {
         for (key, value) in &table {
             let at = key.span().start;
             match (key.get_ref().as_ref(), value.get_ref()) {
-                ("up", DeValue::Table(t)) => file.section(&mut self.up, "[up]", t, &[]),
-                ("wave", DeValue::Table(t)) => file.section(&mut self.wave, "[wave]", t, &[]),
-                ("local", DeValue::Table(t)) => file.section(&mut self.local, "[local]", t, &[]),
+                ("up", DeValue::Table(t)) => file.section(&mut self.up, UP, t, &[]),
+                ("wave", DeValue::Table(t)) => file.section(&mut self.wave, WAVE, t, &[]),
+                ("local", DeValue::Table(t)) => file.section(&mut self.local, LOCAL, t, &[]),
                 ("source", DeValue::Array(list)) => {
                     for source in list {
                         if let DeValue::Table(t) = source.get_ref() {
-                            let source = file.source(at, t);
+                            let source = file.source(self.sources.len(), at, t);
                             self.sources.push(source);
                         } else {
                             file.error(source.span().start, "a source is a table: write [[source]]");
@@ -187,14 +194,17 @@ impl Config {
         for (name, value) in variables {
             let Some((section, key)) = name.strip_prefix("BINLAKE_").and_then(|n| n.split_once("__")) else { continue };
             let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            let raw = Raw::Text(&value);
             let done = match section.as_str() {
-                "up" => set(&mut self.up, "[up]", &key, &Raw::Text(&value), &[]),
-                "wave" => set(&mut self.wave, "[wave]", &key, &Raw::Text(&value), &[]),
-                "local" => set(&mut self.local, "[local]", &key, &Raw::Text(&value), &[]),
+                "up" => set(&mut self.up, UP, &key, &raw, &[]).map(|()| UP),
+                "wave" => set(&mut self.wave, WAVE, &key, &raw, &[]).map(|()| WAVE),
+                "local" => set(&mut self.local, LOCAL, &key, &raw, &[]).map(|()| LOCAL),
                 other => Err(unknown(other, "BINLAKE_SECTION__KEY", ["up", "wave", "local"].into_iter())),
             };
-            if let Err(e) = done {
-                errors.push(format!("environment variable {name}: {e}"));
+            let place = format!("environment variable {name}");
+            match done {
+                Ok(part) => self.places.put(part, &key, place),
+                Err(e) => errors.push(format!("{place}: {e}")),
             }
         }
     }
@@ -238,32 +248,39 @@ fn describe<S: Section>(out: &mut String, header: &str, off: &str, about: &str) 
 
 /// A file while it is read.
 struct File<'a> {
+    name: &'a str,
     text: &'a str,
+    places: &'a mut Places,
     /// With their lines.
     errors: Vec<(usize, String)>,
 }
 
 impl File<'_> {
+    fn line(&self, at: usize) -> usize {
+        1 + self.text.bytes().take(at).filter(|b| *b == b'\n').count()
+    }
+
     fn error(&mut self, at: usize, message: &str) {
-        let line = 1 + self.text.bytes().take(at).filter(|b| *b == b'\n').count();
-        self.errors.push((line, message.to_string()));
+        self.errors.push((self.line(at), message.to_string()));
     }
 
     /// Sets the keys of a table; `tables` are the keys that hold tables and are read elsewhere.
-    fn section<S: Section>(&mut self, section: &mut S, header: &str, table: &DeTable<'_>, tables: &[&str]) {
+    fn section<S: Section>(&mut self, section: &mut S, part: Part, table: &DeTable<'_>, tables: &[&str]) {
         for (key, value) in table {
             if tables.contains(&key.get_ref().as_ref()) {
                 continue;
             }
-            if let Err(e) = set(section, header, key.get_ref(), &raw(value.get_ref()), tables) {
-                self.error(key.span().start, &e);
+            let at = key.span().start;
+            match set(section, part, key.get_ref(), &raw(value.get_ref()), tables) {
+                Ok(()) => self.places.put(part, key.get_ref(), format!("{}:{}", self.name, self.line(at))),
+                Err(e) => self.error(at, &e),
             }
         }
     }
 
-    fn source(&mut self, at: usize, table: &DeTable<'_>) -> SourceConfig {
+    fn source(&mut self, number: usize, at: usize, table: &DeTable<'_>) -> SourceConfig {
         let mut source = SourceConfig::default();
-        self.section(&mut source.keys, "[[source]]", table, &["feed"]);
+        self.section(&mut source.keys, Part::Source(number), table, &["feed"]);
         let at = table.iter().map(|(key, _)| key.span().start).min().unwrap_or(at);
         if source.keys.url.is_empty() {
             self.error(at, "this [[source]] has no url");
@@ -273,7 +290,7 @@ impl File<'_> {
             Some(DeValue::Array(list)) if list.iter().all(|f| f.get_ref().is_table()) => {
                 for table in list.iter().filter_map(|f| f.get_ref().as_table()) {
                     let mut feed = Feed::default();
-                    self.section(&mut feed, "[[source.feed]]", table, &[]);
+                    self.section(&mut feed, Part::Feed(number, source.feeds.len()), table, &[]);
                     source.feeds.push(feed);
                 }
             }
@@ -297,11 +314,15 @@ fn raw<'a>(value: &'a DeValue<'_>) -> Raw<'a> {
 }
 
 /// Sets one key, or says what was wrong with it.
-fn set<S: Section>(section: &mut S, header: &str, key: &str, raw: &Raw<'_>, tables: &[&str]) -> Result<(), String> {
+fn set<S: Section>(section: &mut S, part: Part, key: &str, raw: &Raw<'_>, tables: &[&str]) -> Result<(), String> {
     if !S::KEYS.iter().any(|k| k.name == key) {
-        return Err(unknown(key, header, S::KEYS.iter().map(|k: &Key| k.name).chain(tables.iter().copied())));
+        return Err(unknown(
+            key,
+            &part.to_string(),
+            S::KEYS.iter().map(|k: &Key| k.name).chain(tables.iter().copied()),
+        ));
     }
-    section.set(key, raw).map_err(|e| format!("`{key}` of {header} {e}"))
+    section.set(key, raw).map_err(|e| format!("`{key}` of {part} {e}"))
 }
 
 fn unknown<'a>(key: &str, place: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {

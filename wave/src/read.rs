@@ -14,7 +14,7 @@ use publish::local::LocalTopicReader;
 use publish::{ReadError, Reader, Start, StoredRecord};
 
 use crate::exit::{CommandResult, Exit};
-use crate::up::Target;
+use crate::target::Target;
 
 /// Options of `read`, as the command line gives them.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,7 @@ use mysql_wire::url::ServerUrl;
 use mysql_wire::{ConnectOptions, Secret};
 use watch::blocking::Endpoint;
 
-use crate::config::Reference;
 use crate::exit::{CommandResult, Exit, unreadable};
-use crate::secrets;
 use pipeline::io::{Cause, Failure, FailureKind};
 
 /// A MySQL or MariaDB server to read from.
@@ -24,12 +22,12 @@ pub struct Source {
 pub const PASSWORD_VARIABLE: &str = "BINLAKE_PASSWORD";
 
 impl Source {
-    /// Reads a URL, the files it names and the password: from the reference, the URL, the environment, or a prompt on
-    /// a terminal, in this order.
+    /// Reads a URL, the files it names and the password: the one given, or that of the URL, of the environment, or of a
+    /// prompt on a terminal, in this order.
     ///
     /// # Errors
     /// A URL that cannot be read, a file that is not there.
-    pub fn new(text: &str, password: Option<&Reference>) -> CommandResult<Source> {
+    pub fn new(text: &str, password: Option<Secret>) -> CommandResult<Source> {
         Source::with(text, password, ask)
     }
 
@@ -38,13 +36,13 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::new`].
-    pub fn unasked(text: &str, password: Option<&Reference>) -> CommandResult<Source> {
+    pub fn unasked(text: &str, password: Option<Secret>) -> CommandResult<Source> {
         Source::with(text, password, |_| Ok(Secret::default()))
     }
 
     fn with(
         text: &str,
-        password: Option<&Reference>,
+        password: Option<Secret>,
         ask: impl Fn(&ServerUrl) -> CommandResult<Secret>,
     ) -> CommandResult<Source> {
         let mut url = ServerUrl::parse(text).map_err(|e| {
@@ -56,8 +54,7 @@ impl Source {
             return Err(Exit::usage("the source's address names no user").hint("write mysql://user@host:3306/"));
         }
         let password = match (password, url.password.take()) {
-            (Some(reference), _) => secrets::resolve(reference)?,
-            (None, Some(password)) => password,
+            (Some(password), _) | (None, Some(password)) => password,
             (None, None) => std::env::var(PASSWORD_VARIABLE).map_or_else(|_| ask(&url), |p| Ok(Secret::new(p)))?,
         };
         url.password = Some(password);
@@ -175,16 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_is_pointed_to_goes_before_that_of_the_url() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "of-the-file\n").unwrap();
-        let reference = Reference::File(file.path().to_path_buf());
-        for (url, reference, password) in [
-            ("mysql://u:of-the-url@h/", Some(&reference), "of-the-file"),
-            ("mysql://u@h/", Some(&reference), "of-the-file"),
+    fn a_password_that_is_given_goes_before_that_of_the_url() {
+        for (url, given, password) in [
+            ("mysql://u:of-the-url@h/", Some("given"), "given"),
+            ("mysql://u@h/", Some("given"), "given"),
             ("mysql://u:of-the-url@h/", None, "of-the-url"),
         ] {
-            assert_eq!(Source::unasked(url, reference).unwrap().options.password.expose(), password);
+            let source = Source::unasked(url, given.map(Secret::new)).unwrap();
+            assert_eq!(source.options.password.expose(), password);
         }
     }
 

@@ -27,6 +27,7 @@ use crate::position::{From, Until};
 use crate::questions::{FileQuestions, ServerQuestions};
 use crate::remote::Remote;
 use crate::runner::{EventSource, Parts, Runner, SourceQuestions};
+use crate::secrets;
 use crate::source::{Identity, Source};
 use crate::spills::DiskSpills;
 use crate::sql::Sql;
@@ -58,7 +59,7 @@ pub struct TailOptions {
 ///
 /// # Errors
 /// A name that is not built, with the list of those that are.
-pub fn parse_format(name: Option<&str>, terminal: bool) -> CommandResult<Format> {
+fn parse_format(name: Option<&str>, terminal: bool) -> CommandResult<Format> {
     let style = || text::Style { color: terminal && std::env::var_os("NO_COLOR").is_none(), ..text::Style::default() };
     Ok(match name {
         None if terminal => Format::Text(style()),
@@ -72,19 +73,15 @@ pub fn parse_format(name: Option<&str>, terminal: bool) -> CommandResult<Format>
     })
 }
 
-/// Builds a rule from the options that `tail` and `up` share.
-///
-/// # Errors
-/// A pattern, event kind or column list that cannot be read.
-pub fn parse_rule(tables: &str, events: Option<&str>, columns: &[String]) -> CommandResult<Rule> {
+fn parse_rule(options: &TailOptions) -> CommandResult<Rule> {
     let usage = |option: &str, e: &RuleError| Exit::usage(format!("{option} {e}"));
     Ok(Rule {
-        tables: TablePatterns::parse(tables).map_err(|e| usage("--tables", &e))?,
-        events: match events {
+        tables: TablePatterns::parse(&options.tables).map_err(|e| usage("--tables", &e))?,
+        events: match &options.events {
             Some(list) => EventKinds::parse(list).map_err(|e| usage("--events", &e))?,
             None => EventKinds::default(),
         },
-        columns: Columns::new(columns).map_err(|e| usage("--columns", &e))?,
+        columns: Columns::new(&options.columns).map_err(|e| usage("--columns", &e))?,
     })
 }
 
@@ -95,7 +92,7 @@ pub fn parse_rule(tables: &str, events: Option<&str>, columns: &[String]) -> Com
 pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
     let terminal = std::io::stdout().is_terminal();
     let format = parse_format(options.format.as_deref(), terminal)?;
-    let rule = parse_rule(&options.tables, options.events.as_deref(), &options.columns)?;
+    let rule = parse_rule(options)?;
     let from = options.from.as_deref().map(|f| From::parse("--from", f)).transpose()?.unwrap_or(From::Now);
     let until = options.until.as_deref().map(|u| Until::parse("--until", u)).transpose()?;
     let stats = options.stats || matches!(format, Format::None);
@@ -259,7 +256,7 @@ fn open_server(options: &TailOptions, from: From, until: Option<Until>) -> Comma
     let Some(url) = &options.source else {
         return Err(Exit::usage("nothing to read: give --source mysql://user@host:3306/ or --file PATH"));
     };
-    let source = Source::new(url, options.password.as_ref())?;
+    let source = Source::new(url, options.password.as_ref().map(secrets::resolve).transpose()?)?;
     // One look first: whoever tails wants to know at once that host, login or log are not right.
     let mut sql = Sql::connect(&source)?;
     let end = sql.readable_end()?;

@@ -13,101 +13,28 @@ use coord::file::FileCoordination;
 use coord::history::file::FileHistory;
 use coord::{Coordination as _, DataDir, SourceId};
 use mysql_wire::Flavor;
-use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
 use pipeline::instance::{InstanceConfig, Limits};
 use pipeline::io::{Cause, Ended, Failure, FailureKind};
-use publish::kafka::{KafkaConfig, KafkaPublisher};
-use publish::local::{LocalConfig, LocalPublisher, LocalStore, MAX_PARTITIONS, check_name};
-use publish::{PublishError, Publisher, TopicSpec};
+use publish::kafka::KafkaPublisher;
+use publish::local::{LocalConfig, LocalPublisher, LocalStore};
+use publish::{PublishError, Publisher};
 use telemetry::{Registry, SourceMetrics};
 use watch::{Watch, WatchOptions};
 
 use crate::admin;
-use crate::config::{Config, Feed, Reference, SourceConfig};
-use crate::exit::{CommandResult, Exit, complain, printable, say, unreadable};
+use crate::config::Config;
+use crate::exit::{CommandResult, Exit, complain, printable, say};
 use crate::log_end::LogEnds;
+use crate::plan::{Plan, Plans, plan};
 use crate::position::From;
 use crate::questions::ServerQuestions;
 use crate::remote::Remote;
 use crate::runner::{Ends, Parts, Runner, publish_failure};
-use crate::secrets::{self, hide, is_secret};
 use crate::source::{Identity, Source};
 use crate::spills::DiskSpills;
 use crate::sql::Sql;
 use crate::status::{STATES, SourceStatus, StatusCell};
-use crate::tail::{parse_format, parse_rule};
-
-/// Where records go.
-#[derive(Clone, Debug)]
-pub enum Target {
-    Local,
-    Kafka(KafkaConfig),
-}
-
-impl Target {
-    /// # Errors
-    /// Anything but `local` or `kafka://…`.
-    pub fn parse(flag: &str, text: &str) -> CommandResult<Target> {
-        if text == "local" {
-            return Ok(Target::Local);
-        }
-        let Some(rest) = text.strip_prefix("kafka://") else {
-            let shown = hide(text, &[text.to_owned()]);
-            return Err(Exit::usage(format!("{flag} {shown}: write local or kafka://host:port")));
-        };
-        let (brokers, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let brokers = brokers.trim_end_matches('/');
-        if brokers.is_empty() {
-            return Err(Exit::usage(format!("{flag} kafka:// names no broker; write kafka://host:port[,host:port]")));
-        }
-        if brokers.contains('@') {
-            let login = "?security.protocol=SASL_SSL&sasl.mechanism=PLAIN&sasl.username=NAME&sasl.password=file:PATH";
-            return Err(
-                Exit::usage(format!("{flag} kafka:// takes no user@host")).hint(format!("write the login as {login}"))
-            );
-        }
-        let mut config = KafkaConfig::new(brokers);
-        for pair in query.split('&').filter(|p| !p.is_empty()) {
-            // It may be the rest of a password, so it is not repeated.
-            let (name, value) = pair.split_once('=').ok_or_else(|| {
-                Exit::usage(format!("{flag}: a property of librdkafka is written name=value"))
-                    .hint("percent-encode special characters: & is %26")
-            })?;
-            let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
-            let value = match Reference::of(&value).filter(|_| is_secret(name)) {
-                Some(reference) => secrets::resolve(&reference)?.expose().to_owned(),
-                None => value,
-            };
-            // OpenSSL's own words do not say which file it is. `probe` looks for the system's certificates.
-            if name.ends_with(".location") && value != "probe" {
-                std::fs::File::open(&value).map_err(|e| unreadable(name, Path::new(&value), &e))?;
-            }
-            config.properties.insert(name.to_string(), value);
-        }
-        Ok(Target::Kafka(config))
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Target::Local => "local".into(),
-            Target::Kafka(config) => format!("kafka://{}", config.bootstrap),
-        }
-    }
-
-    fn most_partitions(&self) -> u32 {
-        match self {
-            Target::Local => MAX_PARTITIONS,
-            Target::Kafka(_) => 10_000,
-        }
-    }
-
-    fn default_partitions(&self) -> u32 {
-        match self {
-            Target::Local => 1,
-            Target::Kafka(_) => 6,
-        }
-    }
-}
+use crate::target::Target;
 
 struct Running {
     name: String,
@@ -126,7 +53,7 @@ struct Running {
 /// # Errors
 /// With the exit code of the cause.
 pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
-    let plans = plan(config, Source::new)?;
+    let Plans { listen, sources: plans } = plan(config, Source::new)?;
     let data = DataDir::lock(&config.up.data_dir).map_err(coordination_exit)?;
     let store = if plans.iter().any(|p| matches!(p.target, Target::Local)) {
         Some(LocalStore::open(local_config(config)).map_err(publish_exit)?)
@@ -162,92 +89,11 @@ pub fn run(config: &Config, stop: &AtomicBool) -> CommandResult {
     let statuses: Vec<StatusCell> = running.iter().map(|r| r.status.clone()).collect();
     let asked = running.iter().map(|r| (r.server.clone(), r.status.clone())).collect();
     let _log_ends = LogEnds::watch(asked).map_err(|e| Exit::new(1, format!("threads cannot be started: {e}")))?;
-    let admin = admin::serve(&config.up.listen, statuses, shared.registry)?;
+    let admin = admin::serve(&listen, statuses, shared.registry)?;
     announce(&running, &config.up.data_dir, admin.address());
     let ended = supervise(&mut running, stop, config.up.drain);
     admin.stop();
     ended
-}
-
-/// Finds what is wrong with a configuration without touching a server or a folder, and without a question to anybody.
-/// Files and variables that it names for passwords and certificates are looked at.
-///
-/// # Errors
-/// As [`run`] would give them.
-pub fn check(config: &Config) -> CommandResult {
-    plan(config, Source::unasked).map(drop)
-}
-
-/// One source, with everything that a person wrote understood.
-struct Plan {
-    name: String,
-    source: Source,
-    from: From,
-    target: Target,
-    feeds: Vec<FeedSpec>,
-    topics: Vec<TopicSpec>,
-}
-
-/// `source` makes a source of its URL and the reference to its password.
-fn plan(
-    config: &Config,
-    source: impl Fn(&str, Option<&Reference>) -> CommandResult<Source>,
-) -> CommandResult<Vec<Plan>> {
-    admin::loopback(&config.up.listen)?;
-    if config.sources.is_empty() {
-        return Err(Exit::usage(
-            "no source: give --source mysql://user@host:3306/ (once per source), or --config FILE",
-        ));
-    }
-    let mut plans: Vec<Plan> = Vec::new();
-    for SourceConfig { keys, feeds } in &config.sources {
-        let source = source(&keys.url, keys.password.as_ref())?;
-        let name = keys.name.clone().unwrap_or_else(|| source.default_name());
-        SourceId::new(name.clone()).map_err(|e| Exit::usage(format!("the source's name: {e}")))?;
-        if plans.iter().any(|p| p.name == name) {
-            return Err(Exit::usage(format!("two sources are named {name}")).hint("one source may have many feeds"));
-        }
-        let target = Target::parse("--to", keys.to.as_ref().unwrap_or(&config.up.to))?;
-        if let Target::Kafka(kafka) = &target {
-            KafkaPublisher::new(kafka.clone()).map_err(publish_exit)?; // connects only with `init`
-        }
-        let mut plan =
-            Plan { source, from: From::parse("--from", &keys.from)?, target, feeds: vec![], topics: vec![], name };
-        for feed in feeds {
-            plan.add(feed)?;
-        }
-        plans.push(plan);
-    }
-    Ok(plans)
-}
-
-impl Plan {
-    fn add(&mut self, feed: &Feed) -> CommandResult {
-        let format = parse_format(Some(&feed.format), false)?;
-        if matches!(format, Format::Text(_) | Format::None) {
-            return Err(Exit::usage("--format: topics take maxwell-json or binlake"));
-        }
-        let topic = feed.topic.clone().unwrap_or_else(|| self.name.clone());
-        check_name(&topic).map_err(|e| Exit::usage(format!("--topic {topic:?}: {e}")))?;
-        if self.topics.iter().any(|t| t.name == topic) {
-            return Err(Exit::usage(format!("two feeds of source {} have the topic {topic}", self.name)));
-        }
-        self.feeds.push(FeedSpec {
-            name: topic.clone(),
-            rule: parse_rule(&feed.tables, Some(&feed.events), &feed.columns)?,
-            format,
-            order: Order::RowKey,
-            max_record_bytes: MAX_RECORD_BYTES,
-        });
-        let most = self.target.most_partitions();
-        if let Some(wanted) = feed.partitions.filter(|n| !(1..=most).contains(n)) {
-            let message = format!("topic {topic}: {wanted} partitions; {} takes 1 to {most}", self.target.describe());
-            return Err(Exit::usage(message));
-        }
-        let create_partitions = Some(feed.partitions.unwrap_or_else(|| self.target.default_partitions()));
-        self.topics.push(TopicSpec { name: topic, create_partitions });
-        Ok(())
-    }
 }
 
 /// What the sources of a process have in common.

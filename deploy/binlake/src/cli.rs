@@ -257,7 +257,7 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
         }
         Command::Read(args) => wave::read::run(&read_options(args), &stop),
         Command::Config(ConfigCommand::Check { file }) => {
-            wave::up::check(&Config::load(Some(&file), std::env::vars())?)?;
+            wave::plan::check(&Config::load(Some(&file), std::env::vars())?)?;
             say(&format!("{}: no mistake found\n", file.display()));
             Ok(())
         }
@@ -304,12 +304,14 @@ fn up_config(args: UpArgs) -> CommandResult<Config> {
     }
     if let Some(to) = args.to {
         config.up.to = to;
+        config.places.overruled("up", "to");
     }
     if let Some(folder) = args.data_dir {
         config.up.data_dir = folder;
     }
     if let Some(address) = args.listen {
         config.up.listen = address;
+        config.places.overruled("up", "listen");
     }
     if !args.sources.is_empty() {
         let plain = Feed::default();
@@ -331,6 +333,7 @@ fn up_config(args: UpArgs) -> CommandResult<Config> {
             feeds: vec![feed.clone()],
         };
         config.sources = args.sources.into_iter().map(source).collect();
+        config.places.sources_overruled();
     }
     Ok(config)
 }

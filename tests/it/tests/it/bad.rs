@@ -36,7 +36,7 @@ fn usage() {
     fails(&["up", "--source", "mysql://u@h/", "--to", "redis://x"], 2, &["redis://x", "kafka://"]);
     fails(&["up", "--source", "mysql://u@h/", "--format", "text"], 2, &["maxwell-json"]);
     fails(&["up", "--source", "mysql://u@h/", "--format", "xml"], 2, &["xml", "maxwell-json"]);
-    fails(&["up", "--source", "mysql://u@h/", "--partitions", "1025"], 2, &["h-3306", "1025", "1 to 1024"]);
+    fails(&["up", "--source", "mysql://u@h/", "--partitions", "1025"], 2, &["--partitions 1025", "1 to 1024"]);
     fails(
         &["up", "--source", "mysql://u@h/", "--to", "kafka://b", "--partitions", "0"],
         2,
@@ -68,7 +68,13 @@ fn usage() {
         fails(args, 2, &["binlake.toml:2", "lisen", "`listen`", "binlake.toml:5", "config defaults"]);
     }
     std::fs::write(&file, "[[source]]\nurl = \"mysql://u:p@h/\"\n[[source.feed]]\n[[source.feed]]\n").unwrap();
-    fails(&["config", "check", path], 2, &["two feeds", "h-3306"]);
+    fails(&["config", "check", path], 2, &["binlake.toml:2: two feeds", "h-3306"]);
+    std::fs::write(&file, "[up]\nlisten = \"x\"\n[[source]]\nurl = \"mysql://u:p@h/\"\nfrom = \"then\"\n").unwrap();
+    for args in [&["up", "--config", path][..], &["config", "check", path]] {
+        fails(args, 2, &["binlake.toml:2: listen x: write address:port", "binlake.toml:5: from then: write now"]);
+    }
+    let flags = ["up", "--config", path, "--listen", "y", "--source", "mysql://u:p@h/", "--from", "z"];
+    fails(&flags, 2, &["--listen y: write address:port", "--from z: write now"]);
     fails(&["up", "--config", path, "--tables", "a.*"], 2, &["--tables", "[[source.feed]]"]);
     fails(&["up", "--config", "/no/such.toml"], 3, &["/no/such.toml"]);
     fails(&["read", "--data-dir", dir.path().to_str().unwrap(), "--topic", "none"], 3, &["none"]);
