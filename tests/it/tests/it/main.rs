@@ -19,6 +19,7 @@ mod replay;
 mod reset;
 mod restart;
 mod schema;
+mod schema_mariadb;
 mod status;
 mod support;
 mod tail;

@@ -109,6 +109,8 @@ pub enum Verb {
     TruncateTable,
     CreateIndex,
     DropIndex,
+    /// CREATE, ALTER and DROP SEQUENCE of MariaDB, where a sequence is a table of one row, whose type may change.
+    Sequence,
     CreateDatabase,
     AlterDatabase,
     DropDatabase,
@@ -129,6 +131,7 @@ impl Verb {
                 | Verb::RenameTable
                 | Verb::CreateIndex
                 | Verb::DropIndex
+                | Verb::Sequence
         )
     }
 }
@@ -299,6 +302,10 @@ fn create(mut lexer: Lexer<'_>) -> Ddl {
         lexer.words(&["IF", "NOT", "EXISTS"]);
         return Ddl { temporary, ..Ddl::tables(Verb::CreateTable, lexer.name().into_iter().collect()) };
     }
+    if lexer.word("SEQUENCE") {
+        lexer.words(&["IF", "NOT", "EXISTS"]);
+        return Ddl { temporary, ..Ddl::tables(Verb::Sequence, lexer.name().into_iter().collect()) };
+    }
     if lexer.word("DATABASE") || lexer.word("SCHEMA") {
         lexer.words(&["IF", "NOT", "EXISTS"]);
         return Ddl::database(Verb::CreateDatabase, lexer.name());
@@ -345,6 +352,10 @@ fn alter(mut lexer: Lexer<'_>) -> Ddl {
     if lexer.word("DATABASE") || lexer.word("SCHEMA") {
         return Ddl::database(Verb::AlterDatabase, lexer.name());
     }
+    if lexer.word("SEQUENCE") {
+        lexer.words(&["IF", "EXISTS"]);
+        return Ddl::tables(Verb::Sequence, lexer.name().into_iter().collect());
+    }
     lexer.word("ONLINE");
     lexer.word("IGNORE");
     if !lexer.word("TABLE") {
@@ -365,6 +376,12 @@ fn alter(mut lexer: Lexer<'_>) -> Ddl {
             Token::Word(w) if w.eq_ignore_ascii_case(b"EXCHANGE") && lexer.word("PARTITION") => {
                 tables.extend(lexer.name_after("TABLE"));
             }
+            // MariaDB: CONVERT PARTITION p TO TABLE t, CONVERT TABLE t TO PARTITION p.
+            Token::Word(w) if w.eq_ignore_ascii_case(b"CONVERT") => {
+                if lexer.word("PARTITION") || lexer.peek_word("TABLE") {
+                    tables.extend(lexer.name_after("TABLE"));
+                }
+            }
             _ => {}
         }
     }
@@ -372,7 +389,8 @@ fn alter(mut lexer: Lexer<'_>) -> Ddl {
 
 fn drop_object(mut lexer: Lexer<'_>) -> Ddl {
     let temporary = lexer.word("TEMPORARY");
-    if lexer.word("TABLE") || lexer.word("TABLES") {
+    let table = lexer.word("TABLE") || lexer.word("TABLES");
+    if table || lexer.word("SEQUENCE") {
         lexer.words(&["IF", "EXISTS"]);
         let mut tables = Vec::new();
         while let Some(table) = lexer.name() {
@@ -381,7 +399,8 @@ fn drop_object(mut lexer: Lexer<'_>) -> Ddl {
                 break;
             }
         }
-        return Ddl { temporary, ..Ddl::tables(Verb::DropTable, tables) };
+        let verb = if table { Verb::DropTable } else { Verb::Sequence };
+        return Ddl { temporary, ..Ddl::tables(verb, tables) };
     }
     if lexer.word("DATABASE") || lexer.word("SCHEMA") {
         lexer.words(&["IF", "EXISTS"]);

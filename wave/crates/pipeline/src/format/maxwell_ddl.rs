@@ -30,7 +30,7 @@ pub fn classify(sql: &str, database: &str) -> Ddl {
         Verb::CreateDatabase => "database-create",
         Verb::AlterDatabase => "database-alter",
         Verb::DropDatabase => "database-drop",
-        Verb::TruncateTable | Verb::CreateIndex | Verb::DropIndex | Verb::Other => "ddl",
+        Verb::TruncateTable | Verb::CreateIndex | Verb::DropIndex | Verb::Sequence | Verb::Other => "ddl",
     };
     let first = ddl.tables.into_iter().next();
     let (of, table) = first.map_or((None, None), |name| (name.database, Some(name.table)));
