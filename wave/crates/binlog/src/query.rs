@@ -377,10 +377,10 @@ fn alter(mut lexer: Lexer<'_>) -> Ddl {
                 tables.extend(lexer.name_after("TABLE"));
             }
             // MariaDB: CONVERT PARTITION p TO TABLE t, CONVERT TABLE t TO PARTITION p.
-            Token::Word(w) if w.eq_ignore_ascii_case(b"CONVERT") => {
-                if lexer.word("PARTITION") || lexer.peek_word("TABLE") {
-                    tables.extend(lexer.name_after("TABLE"));
-                }
+            Token::Word(w)
+                if w.eq_ignore_ascii_case(b"CONVERT") && (lexer.word("PARTITION") || lexer.peek_word("TABLE")) =>
+            {
+                tables.extend(lexer.name_after("TABLE"));
             }
             _ => {}
         }
