@@ -171,6 +171,29 @@ impl Open {
     }
 }
 
+/// What is wrong with the order of these files, by their numbers.
+pub(crate) fn gaps(paths: &[PathBuf]) -> impl Iterator<Item = String> {
+    paths.array_windows::<2>().filter(|[before, next]| !may_follow(before, next)).map(|[before, next]| {
+        let (before, next) = (before.display(), next.display());
+        format!(
+            "{next} is read right behind {before}, which it does not follow: files are missing, or in the wrong order"
+        )
+    })
+}
+
+/// False for files of one server, by their names, of which the second is not the next.
+fn may_follow(before: &Path, next: &Path) -> bool {
+    let parts = |path: &Path| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let (base, number) = name.rsplit_once('.')?;
+        Some((path.with_file_name(base), number.parse::<u64>().ok()?))
+    };
+    match (parts(before), parts(next)) {
+        (Some((base, number)), Some((next_base, next))) => base != next_base || next == number + 1,
+        _ => true,
+    }
+}
+
 /// An artificial ROTATE to the start of a file, as a server sends it before a file's events: the file before may lack
 /// its own (the server was killed), the first has none before it, and positions are nothing without a name.
 fn file_begins(name: &[u8], alg: ChecksumAlg) -> Vec<u8> {
@@ -307,6 +330,22 @@ mod tests {
                 assert!(message.contains(&format!("binlog.000007 at offset {begin}")), "{cut}: {message}");
                 assert!(cut < begin + 5 || *begin < 4 || message.contains(" ("), "{cut}: no event type in {message}");
             }
+        }
+    }
+
+    #[test]
+    fn files_of_one_server_follow_each_other_by_number() {
+        for (before, next, may) in [
+            ("d/binlog.000009", "d/binlog.000010", true),
+            ("d/binlog.999999", "d/binlog.1000000", true),
+            ("d/binlog.000001", "d/binlog.000003", false),
+            ("d/binlog.000002", "d/binlog.000001", false),
+            ("binlog.000002", "binlog.000002", false),
+            ("d/binlog.000001", "e/binlog.000003", true),
+            ("a.000001", "b.000003", true),
+            ("old.log", "new.log", true),
+        ] {
+            assert_eq!(may_follow(Path::new(before), Path::new(next)), may, "{before} {next}");
         }
     }
 

@@ -22,7 +22,7 @@ use watch::{Watch, WatchOptions};
 use crate::config::Reference;
 use crate::coordinator::Ownable;
 use crate::exit::{CommandResult, Exit, complain};
-use crate::files::Files;
+use crate::files::{self, Files};
 use crate::position::{From, Until};
 use crate::questions::{FileQuestions, ServerQuestions};
 use crate::remote::Remote;
@@ -242,6 +242,9 @@ fn open_files(options: &TailOptions, from: From, until: Option<Until>) -> Comman
         Some(Until::File(pos)) => Some(pipeline::io::Until::Position(pos)),
         Some(Until::Time(us)) => Some(pipeline::io::Until::Time { us, log_end: FilePos::default() }),
     };
+    for gap in files::gaps(&options.files) {
+        complain(&format!("binlake: {gap}"));
+    }
     Ok(Opened {
         name: "files".into(),
         address: None,

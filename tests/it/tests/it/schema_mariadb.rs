@@ -43,3 +43,28 @@ fn sequences_and_partitions_are_tables() {
     assert_eq!(starts, [json!(1), json!(18_446_744_073_709_551_000_u64)]);
     assert_eq!(rows_of(&lines, "one"), [json!({"a": -1}), json!({"a": 4_294_967_295_u32})]);
 }
+
+/// The events between BEGIN and COMMIT do not tell their places there: statement and rows seem to be at one.
+#[test]
+fn a_table_made_of_a_query_is_known_by_its_statement() {
+    let db = MariaDb::with("11.8", &["--binlog-row-metadata=NO_LOG"]).unwrap();
+    db.sql("CREATE DATABASE it").unwrap();
+    let (url, dir) = (db.url(), tempfile::tempdir().unwrap());
+    let data = dir.path().to_str().unwrap();
+    let args = ["--source", &url, "--tables", "it.*", "--data-dir", data];
+    let mut up = Up::start(&args);
+    up.wait_streaming();
+    db.sql("USE it; CREATE TABLE made (a INT) AS SELECT 1 AS a; INSERT INTO made VALUES (2)").unwrap();
+    up.wait_settled(&db);
+    db.sql("USE it; CREATE OR REPLACE TABLE made (b INT) AS SELECT 3 AS b; INSERT INTO made VALUES (4)").unwrap();
+    up.wait_settled(&db);
+    up.stop();
+    db.sql("USE it; CREATE TABLE unseen (c INT) AS SELECT 5 AS c; INSERT INTO unseen VALUES (6)").unwrap();
+    let mut up = Up::start(&args);
+    up.wait_settled(&db);
+    assert_eq!(up.health()["quarantined"], json!([]));
+    up.stop();
+    let lines = read_local(dir.path(), &topic_of(db.port()));
+    assert_eq!(rows_of(&lines, "made"), [json!({"a": 1}), json!({"a": 2}), json!({"b": 3}), json!({"b": 4})]);
+    assert_eq!(rows_of(&lines, "unseen"), [json!({"c": 5}), json!({"c": 6})]);
+}
