@@ -87,8 +87,12 @@ impl Loop {
         let ends = make(&spec.name).map_err(|e| publish_failure(&e))?;
         let status = StatusCell::new(&config.source, "", &spec.name, None);
         let limits = Limits { in_flight_bytes: config.limits.in_flight_bytes.min(IN_FLIGHT), ..config.limits.clone() };
+        let start_again =
+            "take a new snapshot of its tables, and give the feed another topic: one that is new begins where \
+                           the source's other feeds are"
+                .to_string();
         let runner = Runner::start(Parts {
-            config: InstanceConfig { feeds: vec![spec], limits, catch_up: true, ..config.clone() },
+            config: InstanceConfig { feeds: vec![spec], limits, start_again, catch_up: true, ..config.clone() },
             topics: vec![self.topics[feed].clone()],
             source: ends.source,
             publisher: ends.publisher,

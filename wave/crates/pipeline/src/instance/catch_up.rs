@@ -201,9 +201,11 @@ impl Instance {
         if published {
             state.comeback.spent = Some(run.epoch);
         }
-        if run.told_to_end || state.parked.is_none() {
-            return;
-        }
+        let Some(entry) = state.parked.as_mut().filter(|_| !run.told_to_end) else { return };
+        // What it was parked for may be mended by now.
+        reason.clone_into(&mut entry.reason);
+        state.comeback.unsaved = true;
+        self.dirty = true;
         state.comeback.failed(now, &self.config.limits);
         let name = self.config.feeds[feed].name.clone();
         self.incident(IncidentCode::FeedFailing, &name, format!("it stays parked: {reason}"), out);

@@ -1,8 +1,12 @@
 //! A feed that wants a column which a table does not have (any more) stops by itself, not its source.
 
+use std::time::Duration;
+
+use binlake_pipeline::checkpoint::{Checkpoint, Stopped};
 use binlake_pipeline::feed::Format;
 use binlake_pipeline::format::maxwell_json;
-use binlake_pipeline::io::{Cause, Command, Ended, Input, Outcome};
+use binlake_pipeline::io::{Cause, Command, Ended, Input, Outcome, Server};
+use binlog::position::{FilePos, Position};
 use kit::events;
 
 use crate::{Owner, batch, feed, machine_of};
@@ -35,6 +39,40 @@ fn others_go_on() {
         assert!(reason.contains(part), "{part}: {reason}");
     }
     assert!(!owner.out.commands.iter().any(|c| matches!(c, Command::Finished(_))), "{:?}", owner.out.commands);
+}
+
+#[test]
+fn what_keeps_a_parked_feed_back_now_is_told_and_stored() {
+    let feeds = vec![feed("narrow", maxwell(), &["it.t:id,total"]), feed("all", maxwell(), &[])];
+    let stopped = Stopped::at(Checkpoint { position: position(4), ..Checkpoint::default() }, 1, "an old reason");
+    let mut owner = Owner::new(machine_of(feeds, false));
+    let checkpoint = Checkpoint { position: position(400), seq: 9, ..Checkpoint::default() };
+    owner.own_parked(Some(checkpoint), vec![("narrow".into(), stopped)], Vec::new());
+    owner.give(Input::Connected(Server::default()));
+    owner.give(Input::Tick);
+    assert!(
+        owner.out.commands.iter().any(|c| matches!(c, Command::CatchUp { feed: 0, .. })),
+        "{:?}",
+        owner.out.commands
+    );
+    owner.give(Input::CheckpointWritten);
+
+    owner.give(Input::CatchUpEnded { feed: 0, published: false, reason: "the logs are purged".into() });
+    let (_, stopped) = owner.machine.parked().next().unwrap();
+    assert_eq!((stopped.reason.as_str(), stopped.pos), ("the logs are purged", 4));
+    owner.now.monotonic += Duration::from_secs(1);
+    owner.give(Input::Tick);
+    let stored = owner.out.commands.iter().rev().find_map(|c| match c {
+        Command::WriteCheckpoint(write) => {
+            write.park.first().map(|(name, stopped)| (name.as_str(), stopped.reason.as_str()))
+        }
+        _ => None,
+    });
+    assert_eq!(stored, Some(("narrow", "the logs are purged")));
+}
+
+fn position(pos: u64) -> Position {
+    Position { file_pos: FilePos { file: "b.000001".into(), pos }, ..Position::default() }
 }
 
 fn the_only_one() -> Owner {

@@ -80,15 +80,18 @@ impl Owner {
 
     /// Takes the source; without a checkpoint the start is asked for then.
     fn own(&mut self, checkpoint: Option<Checkpoint>, quarantined: Vec<(String, Stopped)>) {
+        self.own_parked(checkpoint, Vec::new(), quarantined);
+    }
+
+    fn own_parked(
+        &mut self,
+        checkpoint: Option<Checkpoint>,
+        parked: Vec<(String, Stopped)>,
+        quarantined: Vec<(String, Stopped)>,
+    ) {
         let feeds = self.machine.config().feeds.len();
-        let owned = Ownership {
-            epoch: 1,
-            incarnation: 1,
-            checkpoint,
-            parked: Vec::new(),
-            quarantined,
-            pinned: vec![("t".into(), 1)],
-        };
+        let owned =
+            Ownership { epoch: 1, incarnation: 1, checkpoint, parked, quarantined, pinned: vec![("t".into(), 1)] };
         self.give(Input::Start);
         self.give(Input::Taken(Box::new(owned)));
         self.give(Input::Opened(vec![Ok(OpenTopic { topic: 0, name: "t".into(), partitions: 1 }); feeds]));
