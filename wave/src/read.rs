@@ -66,29 +66,34 @@ pub fn run(options: &ReadOptions, stop: &AtomicBool) -> CommandResult {
         rows: 0,
         limit: options.limit.unwrap_or(u64::MAX),
     };
+    match follow(options, stop, reader.as_mut(), &mut printer) {
+        Ok(()) | Err(PrintError::Closed) => Ok(()),
+        Err(PrintError::Exit(exit)) => Err(exit),
+    }
+}
+
+fn follow(
+    options: &ReadOptions,
+    stop: &AtomicBool,
+    reader: &mut dyn Reader,
+    printer: &mut Printer,
+) -> Result<(), PrintError> {
     let mut last = Instant::now();
     while !stop.load(Ordering::Relaxed) && printer.rows < printer.limit {
-        match reader.next(Duration::from_millis(100)).map_err(read_exit)? {
+        match reader.next(Duration::from_millis(100)).map_err(|e| PrintError::Exit(read_exit(e)))? {
             Some(record) => {
                 last = Instant::now();
-                match printer.print(&record) {
-                    Ok(()) => {}
-                    Err(PrintError::Closed) => return Ok(()),
-                    Err(PrintError::Exit(exit)) => return Err(exit),
-                }
+                printer.print(&record)?;
             }
             None => {
-                if printer.out.flush().is_err() {
-                    return Ok(());
-                }
+                printer.out.flush().map_err(not_written)?;
                 if options.until_end && last.elapsed() >= QUIET {
                     break;
                 }
             }
         }
     }
-    let _ = printer.out.flush();
-    Ok(())
+    printer.out.flush().map_err(not_written)
 }
 
 fn open(options: &ReadOptions, start: Start) -> CommandResult<Box<dyn Reader>> {
@@ -174,11 +179,15 @@ impl Printer {
 
     fn line(&mut self, value: &[u8]) -> Result<(), PrintError> {
         self.rows += 1;
-        let written = self.out.write_all(value).and_then(|()| self.out.write_all(b"\n"));
-        written.map_err(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => PrintError::Closed,
-            _ => PrintError::Exit(Exit::new(1, format!("standard output: {e}"))),
-        })
+        self.out.write_all(value).and_then(|()| self.out.write_all(b"\n")).map_err(not_written)
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+fn not_written(error: io::Error) -> PrintError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => PrintError::Closed,
+        _ => PrintError::Exit(Exit::new(1, format!("standard output cannot be written: {error}"))),
     }
 }
 

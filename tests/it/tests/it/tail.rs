@@ -6,7 +6,9 @@ use kit::{Database, MySql, Process, binlake_bin};
 use prost::Message;
 use proto::v1::RowBatch;
 
-use crate::support::{LOAD_TABLE, SOON, assert_exact, binlake, ids, lines, load_for, log_end, under_load};
+use crate::support::{
+    LOAD_TABLE, SOON, Up, assert_exact, binlake, ids, lines, load_for, log_end, topic_of, under_load,
+};
 
 const TABLES: &str = "CREATE DATABASE it; CREATE DATABASE other; CREATE TABLE it.t (id BIGINT PRIMARY KEY, a INT, b VARCHAR(20)); \
                       CREATE TABLE it.u (id BIGINT PRIMARY KEY); CREATE TABLE other.t (id BIGINT PRIMARY KEY)";
@@ -134,6 +136,16 @@ fn an_output_that_is_full_ends_it_with_the_cause() {
             code == Some(6) && said.contains("No space left") && !said.contains("resume"),
             "{more:?}: {code:?} {said}"
         );
+    }
+    let (folder, topic) = (tempfile::tempdir().unwrap(), topic_of(mysql.port()));
+    let data = folder.path().to_str().unwrap();
+    let mut up = Up::start(&["--source", &url, "--from", "earliest", "--data-dir", data]);
+    up.wait_settled(&mysql);
+    up.stop();
+    for more in [&["--until-end"][..], &["--limit", "1"]] {
+        let (code, process) =
+            shell(r#""$0" read "$@" > /dev/full"#, &[&["--data-dir", data, "--topic", &topic], more].concat());
+        assert!(code == Some(1) && process.stderr().contains("No space left"), "{code:?} {}", process.stderr());
     }
 }
 
