@@ -287,6 +287,10 @@ impl File<'_> {
         }
         match table.get("feed").map(toml::Spanned::get_ref) {
             None => source.feeds.push(Feed::default()),
+            // Read and published nowhere.
+            Some(DeValue::Array(list)) if list.is_empty() => {
+                self.error(at, "`feed` is empty: leave it out for one feed of all tables");
+            }
             Some(DeValue::Array(list)) if list.iter().all(|f| f.get_ref().is_table()) => {
                 for table in list.iter().filter_map(|f| f.get_ref().as_table()) {
                     let mut feed = Feed::default();

@@ -28,6 +28,13 @@ impl Exit {
         Exit::new(2, message)
     }
 
+    /// With the place of what was wrong before its message.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -54,10 +54,10 @@ impl Places {
 
     /// The same end of a command, with the first place that is known of these values before its message.
     #[must_use]
-    pub fn at(&self, values: &[(Part, &str)], mut exit: Exit) -> Exit {
-        if let Some(place) = values.iter().find_map(|(part, key)| self.0.get(&(*part, (*key).to_string()))) {
-            exit.message = format!("{place}: {}", exit.message);
+    pub fn at(&self, values: &[(Part, &str)], exit: Exit) -> Exit {
+        match values.iter().find_map(|(part, key)| self.0.get(&(*part, (*key).to_string()))) {
+            Some(place) => exit.at(place),
+            None => exit,
         }
-        exit
     }
 }

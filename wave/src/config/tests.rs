@@ -75,7 +75,15 @@ fn every_mistake_is_found_with_its_line() {
     }
     assert_eq!(errors.len(), 7);
     assert!(!text.contains("hunter2"));
-    for broken in ["[up", "up = 3", "source = 1", "source = [1]", "[source]", "[[source]]\nurl=\"u\"\nfeed = 3"] {
+    for broken in [
+        "[up",
+        "up = 3",
+        "source = 1",
+        "source = [1]",
+        "[source]",
+        "[[source]]\nurl=\"u\"\nfeed = 3",
+        "[[source]]\nurl=\"u\"\nfeed = []",
+    ] {
         assert_eq!(read(broken).1.len(), 1, "{broken}");
     }
 }
