@@ -124,3 +124,32 @@ fn one_row_as_large_as_the_payload() {
     // Out of the payload and held for the commit, and the buffer that was outgrown on the way.
     passes(&log, 1, 3 * (SIZE / MIB) as u64 + 64);
 }
+
+/// The length of what follows, as the protocol writes long ones.
+fn long(n: usize) -> Vec<u8> {
+    [&[0xFE][..], &(n as u64).to_le_bytes()].concat()
+}
+
+#[test]
+fn a_table_of_more_columns_or_labels_than_any_server_makes_stops_and_others_go_on() {
+    // Each takes a byte in the event, and hundreds, or dozens, where it is looked at.
+    const MANY: usize = 4 * MIB;
+    let head = b"\x0a\0\0\0\0\0\x01\0\x02it\0\x04wide\0";
+    let columns = [&head[..], &long(MANY), &vec![1; MANY], &[0], &vec![0; MANY / 8]].concat();
+    // One ENUM, its labels all empty.
+    let labels = [&long(MANY)[..], &vec![0; MANY]].concat();
+    let labels = [&head[..], &[1, 254, 2, 247, 2, 0, 6], &long(labels.len()), &labels].concat();
+    for (body, words) in [(columns, "number of columns"), (labels, "number of labels")] {
+        let wide = events::event(events::TABLE_MAP, 0, 0, &body);
+        let log = bomb(SIZE as u64, |out| {
+            let row = events::write_rows(1, 7, b"x");
+            out.write_all(&[events::begin(), wide, events::table_map(), row, events::xid()].concat()).unwrap();
+        });
+        for end in both_ways(&log, Some(1)) {
+            assert_eq!(end.code, Some(7), "{}", end.said);
+            let stopped = format!("table_quarantined: it.wide: rows of this table are not published: {words}");
+            assert!(end.said.contains(&stopped) && end.said.contains("rows=1 "), "{}", end.said);
+            assert!(end.peak_kib < 64 << 10, "{words}: {} KiB", end.peak_kib);
+        }
+    }
+}

@@ -11,6 +11,13 @@ use crate::error::{Error, Result};
 use crate::read::Reader;
 use crate::schema::ColumnType;
 
+/// Columns that a table can have: twice the servers' limit (4096; manual: "Limits on Table Column Count"), since columns of
+/// their own come on top. One takes a byte in an event, and some two hundred once it is compiled.
+const MAX_COLUMNS: usize = 8192;
+/// Labels of all ENUM or all SET columns of a table: sixteen columns may have the most that one can (65,535; manual: "String
+/// Data Type Syntax"). One takes a byte in an event, and some fifty once it is compiled.
+const MAX_LABELS: usize = 16 << 16;
+
 /// A TABLE_MAP event; parts are read on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableMap<'a> {
@@ -97,8 +104,8 @@ impl<'a> TableMap<'a> {
     /// Type bytes and their metadata, put together.
     ///
     /// # Errors
-    /// Metadata that ends early, is impossible for its type, or not there at all.
-    pub fn column_types(&self) -> Result<Vec<ColumnType>> {
+    /// Metadata that ends early, is impossible for its type, or not there at all; more columns than a table can have.
+    pub(crate) fn column_types(&self) -> Result<Vec<ColumnType>> {
         if !self.described {
             return Err(Error::Malformed {
                 what: "TABLE_MAP",
@@ -106,6 +113,9 @@ impl<'a> TableMap<'a> {
                          cannot be decoded from the log"
                     .into(),
             });
+        }
+        if self.types.len() > MAX_COLUMNS {
+            return Err(too_many("number of columns", self.types.len(), MAX_COLUMNS));
         }
         let mut metadata = Reader::new("TABLE_MAP metadata", self.metadata);
         let mut out = Vec::with_capacity(self.types.len());
@@ -269,6 +279,7 @@ pub struct OptionalMetadata<'a> {
 impl<'a> OptionalMetadata<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut out = Self::default();
+        let (mut set_labels, mut enum_labels) = (0, 0);
         let mut r = Reader::new("TABLE_MAP optional metadata", bytes);
         while !r.is_empty() {
             let kind = r.u8()?;
@@ -278,8 +289,8 @@ impl<'a> OptionalMetadata<'a> {
                 2 => out.collations = Some(default_collations(&mut f)?),
                 3 => out.collations = Some(Collations::Each(all(&mut f, collation)?)),
                 4 => out.names = Some(all(&mut f, Reader::lenenc_bytes)?),
-                5 => out.set_labels = Some(all(&mut f, labels)?),
-                6 => out.enum_labels = Some(all(&mut f, labels)?),
+                5 => out.set_labels = Some(all(&mut f, |f| labels(f, &mut set_labels))?),
+                6 => out.enum_labels = Some(all(&mut f, |f| labels(f, &mut enum_labels))?),
                 7 => out.geometry_types = Some(all(&mut f, |f| Ok(f.lenenc()?.min(255) as u8))?),
                 8 => out.primary_key = Some(all(&mut f, Reader::lenenc_len)?),
                 9 => {
@@ -306,9 +317,17 @@ pub(crate) fn msb_bit(bits: &[u8], index: usize) -> bool {
     bits.get(index / 8).is_some_and(|b| b >> (7 - index % 8) & 1 == 1)
 }
 
+fn too_many(what: &'static str, size: usize, limit: usize) -> Error {
+    Error::TooLarge { what, size: size as u64, limit: limit as u64 }
+}
+
+/// A list over columns.
 fn all<'a, T>(f: &mut Reader<'a>, mut one: impl FnMut(&mut Reader<'a>) -> Result<T>) -> Result<Vec<T>> {
     let mut out = Vec::new();
     while !f.is_empty() {
+        if out.len() == MAX_COLUMNS {
+            return Err(too_many("list over columns", out.len() + 1, MAX_COLUMNS));
+        }
         out.push(one(f)?);
     }
     Ok(out)
@@ -325,10 +344,15 @@ fn default_collations(f: &mut Reader<'_>) -> Result<Collations> {
     Ok(Collations::Default { default, others })
 }
 
-fn labels<'a>(f: &mut Reader<'a>) -> Result<Vec<&'a [u8]>> {
+/// Those of the next column; `before` counts all of this kind.
+fn labels<'a>(f: &mut Reader<'a>, before: &mut usize) -> Result<Vec<&'a [u8]>> {
     let count = f.lenenc_len()?;
     if count > f.len() {
         return Err(f.malformed(format!("{count} labels in {} bytes", f.len())));
+    }
+    *before += count;
+    if *before > MAX_LABELS {
+        return Err(too_many("number of labels", *before, MAX_LABELS));
     }
     (0..count).map(|_| f.lenenc_bytes()).collect()
 }
