@@ -5,15 +5,16 @@
 //! changed the table, or only gave it another name: that stretch of the log is read once for its statements, and
 //! what lies ahead of the reader is remembered. What was found stays in [`Definitions`].
 
+mod changes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use binlog::event::{AlterPhase, Event, Query, QueryKind, StreamState, Verb, classify_query};
-use binlog::mariadb;
+use binlog::event::{EventHeader, EventType};
 use binlog::position::{FilePos, Position, file_number};
-use binlog::query::{NameCase, Renaming};
+use binlog::query::Renaming;
 use binlog::schema::{ColumnDefinition, TableDefinition};
 use coord::{SchemaHistory, SourceId};
 use mysql_wire::Flavor;
@@ -25,6 +26,7 @@ use crate::position::From;
 use crate::runner::SourceQuestions;
 use crate::source::Source;
 use crate::sql::{LogFile, Sql};
+use changes::{Change, name_at_end, scan};
 
 /// Answers for one reader of one server. All names are in the form of that server.
 pub struct ServerQuestions {
@@ -45,17 +47,6 @@ struct Scanned {
     from: FilePos,
     to: FilePos,
     changes: Vec<Change>,
-}
-
-/// A statement that changed tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Change {
-    /// Where it ends.
-    at: FilePos,
-    /// Empty: it may concern any table.
-    tables: Vec<Key>,
-    renames: Option<Vec<Renaming>>,
-    dropped: bool,
 }
 
 impl std::fmt::Debug for ServerQuestions {
@@ -150,7 +141,7 @@ impl ServerQuestions {
         scanned.changes.retain(|c| c.at > *from);
         scanned.from.clone_from(from);
         if scanned.to < *to {
-            scanned.changes.append(&mut scan_statements(&self.source, &scanned.to, to, server.names)?);
+            scanned.changes.append(&mut scan(&self.source, &scanned.to, to, server.names)?);
             scanned.to = to.clone();
         }
         // At `from` stands also the statement of the transaction that is read: a CREATE TABLE … SELECT, before its rows.
@@ -161,44 +152,6 @@ impl ServerQuestions {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Change {
-    fn unknown(at: &FilePos) -> Change {
-        Change { at: at.clone(), tables: Vec::new(), renames: None, dropped: false }
-    }
-
-    fn concerns(&self, key: &Key) -> bool {
-        self.tables.is_empty() || self.tables.contains(key)
-    }
-}
-
-/// Follows `key` through `changes`: the name it has behind them, if all that happened to it is another name.
-fn name_at_end(key: &Key, at: &FilePos, changes: &[Change]) -> Result<Key, Failure> {
-    let mut name = key.clone();
-    for change in changes {
-        if !change.concerns(&name) {
-            continue;
-        }
-        match &change.renames {
-            Some(renames) if renames.iter().any(|(old, _)| *old == name) => {
-                for (old, new) in renames {
-                    if *old == name {
-                        name.clone_from(new);
-                    }
-                }
-            }
-            _ => {
-                let what = if change.dropped { "it was dropped since, by the" } else { "it was changed since, by the" };
-                return Err(unknown(format!(
-                    "the log does not name its columns, and how they were at {at} is not known: {what} statement that \
-                     ends at {}; {FULL_METADATA}",
-                    change.at
-                )));
-            }
-        }
-    }
-    Ok(name)
 }
 
 /// A definition that cannot be known: the table has to stop.
@@ -320,64 +273,6 @@ fn read_columns(sql: &mut Sql, database: &str, table: &str) -> Result<TableDefin
     }
 }
 
-fn scan_statements(source: &Source, from: &FilePos, to: &FilePos, names: NameCase) -> Result<Vec<Change>, Failure> {
-    let mut stream = StreamState::default();
-    let mut at = from.clone();
-    let mut changes = Vec::new();
-    // Of the transaction, if it is an ALTER in two phases.
-    let mut alter = None;
-    let mut problem = None;
-    Sql::scan(source, from, |raw| {
-        if at >= *to {
-            return false;
-        }
-        let (header, event) = match stream.parse(raw) {
-            Ok(parsed) => parsed,
-            Err(e) => {
-                problem = Some(format!("the log after {at} cannot be read: {e}"));
-                return false;
-            }
-        };
-        if header.log_pos != 0 && !header.artificial() {
-            at.pos = u64::from(header.log_pos);
-        }
-        match event {
-            Event::Rotate { pos, file, .. } => {
-                at = FilePos { file: String::from_utf8_lossy(file).into_owned(), pos };
-            }
-            Event::MariaGtid(gtid) => alter = gtid.alter,
-            _ if alter.is_some_and(|phase: AlterPhase| !phase.is_done()) => {}
-            Event::Query(q) => changes.extend(change(&q, names, &at)),
-            Event::CompressedQuery(q) => {
-                let mut sql = Vec::new();
-                match mariadb::uncompress(q.sql, MAX_STATEMENT, &mut sql) {
-                    Ok(()) => changes.extend(change(&Query { sql: &sql, ..q }, names, &at)),
-                    Err(_) => changes.push(Change::unknown(&at)),
-                }
-            }
-            _ => {}
-        }
-        true
-    })?;
-    problem.map_or(Ok(changes), |problem| Err(unknown(problem)))
-}
-
-/// Longest statement that is uncompressed; a longer one may concern any table.
-const MAX_STATEMENT: usize = 64 << 20;
-
-/// What the statement in the log at `at` does to tables, if it does something to their definitions.
-fn change(query: &Query<'_>, names: NameCase, at: &FilePos) -> Option<Change> {
-    let text = query.text();
-    let QueryKind::Ddl(ddl) = classify_query(text.as_bytes()) else { return None };
-    let database = String::from_utf8_lossy(query.schema);
-    (ddl.verb.redefines_tables() && !ddl.temporary).then(|| Change {
-        tables: ddl.tables_in(&database, names),
-        renames: ddl.renames_in(&database, names),
-        dropped: ddl.verb == Verb::DropTable,
-        ..Change::unknown(at)
-    })
-}
-
 /// Turns a wanted start into a position on a server.
 ///
 /// # Errors
@@ -472,15 +367,11 @@ fn at_file(name: &str) -> Position {
 
 /// When a log file was begun, seconds since the Unix epoch: the time of its FORMAT_DESCRIPTION.
 fn file_time(source: &Source, name: &str) -> Result<Option<u32>, Failure> {
-    const FORMAT_DESCRIPTION: u8 = 15;
     let mut time = None;
     Sql::scan(source, &FilePos { file: name.to_string(), pos: 4 }, |raw| {
-        let Some((head, rest)) = raw.split_first_chunk::<4>() else { return true };
-        if rest.first() == Some(&FORMAT_DESCRIPTION) {
-            time = Some(u32::from_le_bytes(*head));
-            return false;
-        }
-        true
+        let description = EventHeader::parse(raw).ok().filter(|h| h.event_type == EventType::FORMAT_DESCRIPTION);
+        time = description.map(|header| header.timestamp);
+        time.is_none()
     })?;
     Ok(time)
 }

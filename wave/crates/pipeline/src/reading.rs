@@ -161,19 +161,13 @@ impl Instance {
         self.handle(now, Input::Tick, out);
     }
 
-    /// `log_pos` is 32 bits wide and wraps in files beyond 4 GiB; artificial events carry 0, a replica's own a place in
-    /// its relay log.
+    /// Events made up for the stream carry 0, a replica's own a place in its relay log.
     fn track_position(&mut self, header: &EventHeader) {
-        let low = u64::from(header.log_pos);
-        if low == 0 || header.artificial() || header.relay() {
+        if header.log_pos == 0 || header.artificial() || header.relay() {
             return;
         }
         let pos = &mut self.read.file_pos.pos;
-        let mut next = (*pos & !0xffff_ffff) | low;
-        if next < *pos {
-            next += 1 << 32;
-        }
-        *pos = next;
+        *pos = header.end_pos(*pos);
     }
 
     fn on_payload(&mut self, payload: &binlog::payload::TransactionPayload<'_>, now: Now, out: &mut Output) -> Flow {
@@ -434,8 +428,7 @@ impl Instance {
         }
     }
 
-    /// An event that cannot be decoded: when it is rows of a known table, that table stops; otherwise nothing after it
-    /// can be trusted.
+    /// An event that cannot be read: nothing after it can be trusted.
     fn undecodable(&mut self, raw: &[u8], error: &binlog::Error, now: Now, out: &mut Output) -> Flow {
         let code = raw.get(4).copied().unwrap_or(0);
         self.halt_permanent(

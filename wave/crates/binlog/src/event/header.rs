@@ -66,10 +66,13 @@ impl EventHeader {
         self.flags & 0x40 != 0
     }
 
-    /// LOG_EVENT_BINLOG_IN_USE_F: the file was not closed, by a crash or because it is being written.
+    /// Offset in the file where the event ends, of which `log_pos` has only 32 bits: files may be larger. `before` is a place
+    /// in the file at or before the end, by less than 4 GiB. Not for events whose `log_pos` is no place of this file: those
+    /// made up, or made by a replica.
     #[must_use]
-    pub fn in_use(&self) -> bool {
-        self.flags & 0x01 != 0
+    pub fn end_pos(&self, before: u64) -> u64 {
+        let end = before & !0xffff_ffff | u64::from(self.log_pos);
+        if end < before { end + (1 << 32) } else { end }
     }
 }
 
