@@ -194,7 +194,9 @@ fn not_written(error: io::Error) -> PrintError {
 fn row_id(change: &row_batch_read::Change<'_>) -> RowId {
     let seq = change.transaction().seq;
     match change {
-        row_batch_read::Change::Row { row, .. } => RowId { seq, event: row.event, row: row.row, part: row.part as u16 },
+        row_batch_read::Change::Row { row, .. } => {
+            RowId { seq, event: row.event, row: row.row, part: u16::try_from(row.part).unwrap_or(u16::MAX) }
+        }
         row_batch_read::Change::Ddl { ddl, .. } => RowId { seq, event: ddl.event, row: 0, part: 0 },
     }
 }

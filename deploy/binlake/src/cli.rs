@@ -63,6 +63,7 @@ enum Command {
 enum ConfigCommand {
     /// Every mistake of a file with its line; nothing is started or connected
     Check {
+        /// The configuration file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
@@ -207,7 +208,7 @@ struct ReadArgs {
     #[arg(long, value_name = "OFFSET", default_value = "earliest")]
     offset: String,
     /// End after this many rows
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// End once nothing more has come for two seconds, instead of waiting for more
     #[arg(long)]
@@ -243,7 +244,7 @@ pub(crate) fn run(arguments: &[OsString]) -> CommandResult {
         Command::Tail(_) | Command::Read(_) | Command::Check(_) | Command::Config(_) => "error",
         Command::Up(_) => "info,actix_server=warn",
     });
-    telemetry::init_logging(telemetry::Format::Auto, Some(filter)).map_err(|e| Exit::usage(format!("--log: {e}")))?;
+    telemetry::init_logging(filter).map_err(|e| Exit::usage(format!("--log: {e}")))?;
     let stop = stop_flag()?;
     match cli.command {
         Command::Tail(args) => wave::tail::run(&tail_options(args), &stop),

@@ -32,6 +32,7 @@ macro_rules! section {
         $($(#[doc = $about:literal])+ $field:ident: $type:ty = $default:expr $(, in $low:expr => $high:expr)?;)*
     }) => {
         $(#[$meta])*
+        #[allow(rustdoc::broken_intra_doc_links, reason = "the text is that of the reference, whose brackets are no links")]
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name {
             $($(#[doc = $about])+ pub $field: $type,)*

@@ -14,6 +14,6 @@ pub mod names;
 mod registry;
 
 pub use histogram::LogLinear;
-pub use logging::{Format, init_logging};
+pub use logging::init_logging;
 pub use names::SourceMetrics;
 pub use registry::{Counter, Def, Gauge, Handle, Histogram, Registry};

@@ -5,37 +5,9 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt;
 
-/// The variable that sets the filter when no flag does: `info`, `debug`, or `warn,binlake_watch=trace`.
-pub const FILTER_VARIABLE: &str = "BINLAKE_LOG";
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// Text when standard error is a terminal, else JSON.
-    #[default]
-    Auto,
-    Json,
-    Text,
-}
-
-impl std::str::FromStr for Format {
-    type Err = LogError;
-
-    fn from_str(text: &str) -> Result<Self, LogError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "json" => Ok(Self::Json),
-            "text" => Ok(Self::Text),
-            other => Err(LogError::Format(other.to_owned())),
-        }
-    }
-}
-
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    #[error("log format {0:?} is unknown: use auto, json or text")]
-    Format(String),
     #[error(
         "log filter {filter:?} cannot be read ({reason}): use error, warn, info, debug, trace or off, or target=level pairs"
     )]
@@ -44,25 +16,19 @@ pub enum LogError {
     Twice,
 }
 
-/// Sets up logging for the whole process. `filter` (a flag) goes before [`FILTER_VARIABLE`]; without both it is `info`.
+/// Sets up logging for the whole process: text when standard error is a terminal, else JSON. `filter` is a level, or
+/// levels per module: `warn,binlake_watch=trace`.
 ///
 /// # Errors
 /// An unreadable filter, or a second call.
-pub fn init_logging(format: Format, filter: Option<&str>) -> Result<(), LogError> {
-    let from_env = std::env::var(FILTER_VARIABLE).ok();
-    let filter = parse_filter(filter.or(from_env.as_deref()).unwrap_or("info"))?;
-    let terminal = std::io::stderr().is_terminal();
-    let json = match format {
-        Format::Auto => !terminal,
-        Format::Json => true,
-        Format::Text => false,
-    };
+pub fn init_logging(filter: &str) -> Result<(), LogError> {
+    let filter = parse_filter(filter)?;
     // A program whose standard error is gone goes on; complaining there of a line that could not be written would panic.
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    let done = if json {
-        builder.json().flatten_event(true).with_current_span(false).try_init()
+    let done = if std::io::stderr().is_terminal() {
+        builder.with_ansi(true).with_target(false).try_init()
     } else {
-        builder.with_ansi(terminal).with_target(false).try_init()
+        builder.json().flatten_event(true).with_current_span(false).try_init()
     };
     done.map_err(|_| LogError::Twice)
 }
@@ -94,6 +60,5 @@ mod tests {
         }
         assert!(parse_filter("WARN").is_ok() && parse_filter("off").is_ok() && parse_filter("").is_ok());
         assert_eq!(parse_filter("warn,binlake_watch=trace").unwrap().to_string(), "binlake_watch=trace,warn");
-        assert!("yaml".parse::<Format>().unwrap_err().to_string().contains("auto, json or text"));
     }
 }

@@ -64,7 +64,7 @@ table! {
     INCIDENTS: Counter, "incidents_total", ["source", "code"], 1.0,
         "Incidents, by their code; the text of the last ones is in /healthz and on the status page.";
     PARKED_FEEDS: Gauge, "parked_feeds", ["source"], 1.0,
-        "Feeds that are stopped because their topic refuses.";
+        "Feeds that are stopped, each with its position, while the others go on.";
     QUARANTINED_TABLES: Gauge, "quarantined_tables", ["source"], 1.0,
         "Tables whose rows are held back until an operator decides.";
     CHECKPOINT_WRITES: Counter, "checkpoint_writes_total", ["source"], 1.0,

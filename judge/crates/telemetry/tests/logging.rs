@@ -6,43 +6,29 @@ use std::process::Command;
 
 use binlake_telemetry as telemetry;
 
-const CHILD: &str = "BINLAKE_TEST_LOG_FORMAT";
+const CHILD: &str = "BINLAKE_TEST_LOG";
 
 /// Not a test of its own: the process whose standard error is read below.
 #[test]
 fn child_logger() {
-    let Ok(format) = std::env::var(CHILD) else { return };
-    telemetry::init_logging(format.parse().unwrap(), None).unwrap();
+    let Ok(filter) = std::env::var(CHILD) else { return };
+    telemetry::init_logging(&filter).unwrap();
     tracing::warn!(source = "shop", bytes = 5, "ring is full");
     tracing::info!("not at this level");
-    assert!(telemetry::init_logging(telemetry::Format::Json, None).is_err(), "a second set-up is refused");
+    assert!(telemetry::init_logging(&filter).is_err(), "a second set-up is refused");
 }
 
-fn lines(format: &str) -> String {
+#[test]
+fn json_lines_when_standard_error_is_no_terminal() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_logger", "--nocapture"])
-        .env(CHILD, format)
-        .env("BINLAKE_LOG", "warn")
+        .env(CHILD, "warn")
         .output()
         .unwrap();
     assert!(output.status.success());
-    String::from_utf8(output.stderr).unwrap()
-}
-
-#[test]
-fn json_lines_when_asked_or_when_standard_error_is_no_terminal() {
-    for format in ["json", "auto"] {
-        let text = lines(format);
-        let line = text.lines().find(|l| l.starts_with('{')).unwrap();
-        assert!(line.contains(r#""level":"WARN""#) && line.contains(r#""message":"ring is full""#), "{line}");
-        assert!(line.contains(r#""source":"shop""#) && line.contains(r#""bytes":5"#), "{line}");
-        assert!(!text.contains("not at this level"), "BINLAKE_LOG is the filter");
-    }
-}
-
-#[test]
-fn text_has_no_colour_codes_outside_a_terminal() {
-    let text = lines("text");
-    assert!(text.contains("WARN ring is full source=\"shop\" bytes=5"), "{text}");
-    assert!(!text.contains('\u{1b}'));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let line = text.lines().find(|l| l.starts_with('{')).unwrap();
+    assert!(line.contains(r#""level":"WARN""#) && line.contains(r#""message":"ring is full""#), "{line}");
+    assert!(line.contains(r#""source":"shop""#) && line.contains(r#""bytes":5"#), "{line}");
+    assert!(!text.contains("not at this level"), "{text}");
 }

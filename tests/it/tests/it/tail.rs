@@ -74,6 +74,7 @@ fn starts_ends_and_choices() {
     let nowhere = binlake(&[&by_files[..], &["--from", "binlog.000009:4"]].concat());
     assert!(nowhere.code == 5 && nowhere.stderr.contains("binlog.000009:4 is not in the files"), "{nowhere:?}");
     assert_eq!(binlake(&["tail", "--source", &url, "--limit", "0"]).code, 2);
+    assert_eq!(binlake(&["read", "--topic", "t", "--limit", "0"]).code, 2);
 
     let delimited = binlake(&[&["tail", "--source", &url, "--format", "binlake"], &ends_now[..]].concat());
     assert_eq!(delimited.code, 0, "{}", delimited.stderr);

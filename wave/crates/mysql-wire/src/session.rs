@@ -37,7 +37,7 @@ const VALUE_OVERHEAD: usize = 32;
 pub enum Progress {
     /// Login is through; a statement, [`Session::replicate`] or a dump may follow.
     Ready(ServerInfo),
-    /// The statement, or the registration, succeeded.
+    /// The statement succeeded.
     QueryDone(QueryResult),
     /// [`Session::replicate`] has asked for the log; events follow.
     Streaming(ServerInfo),
@@ -172,11 +172,6 @@ impl Session {
         self.state.activity()
     }
 
-    /// What is known of the server; `None` before login.
-    pub fn server_info(&self) -> Option<&ServerInfo> {
-        self.info.as_ref()
-    }
-
     /// Sends a statement; the answer comes as [`Progress::QueryDone`].
     pub fn query(&mut self, sql: &str) -> Result<(), WireError> {
         let payload = command::query(sql)?;
@@ -191,11 +186,6 @@ impl Session {
     /// is no answer.
     pub fn quit(&mut self) -> Result<(), WireError> {
         self.command(vec![command::COM_QUIT], State::Ended)
-    }
-
-    /// COM_REGISTER_SLAVE: appear in `SHOW REPLICAS`. The answer comes as [`Progress::QueryDone`].
-    pub fn register_replica(&mut self, server_id: u32) -> Result<(), WireError> {
-        self.command(command::register_replica(server_id, "binlake"), State::Registering)
     }
 
     /// Asks for the log, without any set-up before it; see [`Self::replicate`].
@@ -232,6 +222,11 @@ impl Session {
         self.packets.recycle(batch.buf);
         self.spare_events = batch.events;
         self.spare_events.clear();
+    }
+
+    /// COM_REGISTER_SLAVE: appear in `SHOW REPLICAS`.
+    fn register_replica(&mut self, server_id: u32) -> Result<(), WireError> {
+        self.command(command::register_replica(server_id, "binlake"), State::Registering)
     }
 
     fn advance(&mut self) -> Result<Option<Progress>, WireError> {

@@ -24,7 +24,7 @@ pub(crate) enum State {
     Registering,
     /// A dump was asked for; events come.
     Streaming,
-    /// The server ended a dump that was asked to end.
+    /// The server ended a dump that was asked to end, or this side has said goodbye.
     Ended,
     /// An error ended the session.
     Failed,

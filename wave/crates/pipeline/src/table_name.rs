@@ -1,7 +1,6 @@
 //! A table's name as one text, for entries that are stored under it: quarantines and definitions.
 
-/// Database and table, in which a dot, a slash, a percent sign and what cannot be seen
-/// stand as `%` and their code.
+/// Database and table, in which a dot, a slash, a percent sign and what cannot be seen stand as `%` and their code.
 #[must_use]
 pub fn encode(database: &str, table: &str) -> String {
     let mut out = String::new();

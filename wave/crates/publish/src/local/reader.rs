@@ -80,7 +80,8 @@ impl LocalReader {
     /// Opens a partition at its oldest record.
     ///
     /// # Errors
-    /// `Config` when there is no such topic or partition, or it cannot be read.
+    /// `Config` for what is no topic's name, `NotFound` when there is no such topic or partition, `Damaged` when the topic's
+    /// description cannot be read, `Unavailable` for I/O.
     pub fn open(root: &Path, topic: &str, partition: u32) -> Result<Self, ReadError> {
         check_name(topic).map_err(ReadError::Config)?;
         let known = read_meta_if_dir(&root.join(topic))?;
