@@ -125,9 +125,6 @@ pub struct Decoded<'a> {
 }
 
 impl Charset {
-    pub const UNKNOWN: Self = Self::Unknown;
-    pub const BINARY: Self = Self::Binary;
-
     /// The character set of a collation number as it stands in TABLE_MAP and QUERY events.
     ///
     /// 1024..=2047 are MariaDB's NO PAD collations (the number of the padding one and 1024). MySQL leaves these numbers
@@ -195,7 +192,7 @@ impl Charset {
 
     /// Whether it has characters above U+FFFF, which utf8mb3 lacks.
     #[must_use]
-    pub const fn has_supplementary(self) -> bool {
+    pub(crate) const fn has_supplementary(self) -> bool {
         matches!(self, Self::Utf8mb4 | Self::Utf16 | Self::Utf16le | Self::Utf32 | Self::Gb18030 | Self::Unknown)
     }
 

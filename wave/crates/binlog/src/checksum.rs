@@ -23,7 +23,7 @@ impl ChecksumAlg {
     ///
     /// # Errors
     /// An algorithm that is not known.
-    pub fn from_code(code: u8) -> Result<Self> {
+    pub(crate) fn from_code(code: u8) -> Result<Self> {
         match code {
             0 | 255 => Ok(Self::None),
             1 => Ok(Self::Crc32),
@@ -42,7 +42,7 @@ fn split(raw: &[u8]) -> Result<(&[u8], u32)> {
 ///
 /// # Errors
 /// [`Error::Truncated`] when the event is shorter than a trailer.
-pub fn strip(raw: &[u8], alg: ChecksumAlg) -> Result<&[u8]> {
+pub(crate) fn strip(raw: &[u8], alg: ChecksumAlg) -> Result<&[u8]> {
     match alg {
         ChecksumAlg::None => Ok(raw),
         ChecksumAlg::Crc32 => split(raw).map(|(body, _)| body),
@@ -68,7 +68,7 @@ pub fn verify(raw: &[u8], alg: ChecksumAlg) -> Result<&[u8]> {
 ///
 /// # Errors
 /// [`Error::Checksum`] when it differs.
-pub fn verify_format_description(raw: &[u8]) -> Result<&[u8]> {
+pub(crate) fn verify_format_description(raw: &[u8]) -> Result<&[u8]> {
     let (body, expected) = split(raw)?;
     let mut hasher = crc32fast::Hasher::new();
     match body.split_at_checked(FLAGS_AT) {

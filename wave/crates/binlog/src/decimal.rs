@@ -69,8 +69,7 @@ impl<'a> Decimal<'a> {
         self.groups().all(|(group, digits)| group < BEYOND[usize::from(digits)])
     }
 
-    #[must_use]
-    pub fn is_negative(&self) -> bool {
+    fn is_negative(&self) -> bool {
         self.bytes.first().is_some_and(|b| b & 0x80 == 0)
     }
 

@@ -15,7 +15,7 @@ use crate::error::Error;
 
 pub(crate) use binary::read_tag;
 pub use maria::{MariaDbGtidPos, MariaGtidValue};
-pub use mysql::{Interval, MySqlGtidSet, Uuid, format_uuid, parse_uuid};
+pub use mysql::{Interval, MySqlGtidSet, Uuid, format_uuid};
 
 /// Bound on the intervals (or domains) of one parsed set: real sets have a few; this many take 16 MB.
 pub const MAX_INTERVALS: usize = 1 << 20;

@@ -21,7 +21,7 @@ pub mod mariadb;
 pub mod payload;
 pub mod position;
 pub mod query;
-pub mod read;
+mod read;
 pub mod render;
 pub mod rows;
 pub mod schema;

@@ -7,40 +7,40 @@ use crate::error::{Error, Result};
 
 /// Cursor; `what` names the structure in errors.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     what: &'static str,
 }
 
 impl<'a> Reader<'a> {
     #[must_use]
-    pub fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { bytes, what }
     }
 
     /// Bytes not read yet.
     #[must_use]
-    pub fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// An error about the structure being read.
-    pub fn malformed(&self, detail: impl Into<String>) -> Error {
+    pub(crate) fn malformed(&self, detail: impl Into<String>) -> Error {
         Error::Malformed { what: self.what, detail: detail.into() }
     }
 
     #[inline]
-    pub fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
+    pub(crate) fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
         match self.bytes.split_at_checked(n) {
             Some((head, tail)) => {
                 self.bytes = tail;
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         match self.bytes.split_first_chunk::<N>() {
             Some((head, tail)) => {
                 self.bytes = tail;
@@ -61,37 +61,37 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub fn skip(&mut self, n: usize) -> Result<()> {
+    pub(crate) fn skip(&mut self, n: usize) -> Result<()> {
         self.bytes(n).map(|_| ())
     }
 
     #[inline]
-    pub fn u8(&mut self) -> Result<u8> {
+    pub(crate) fn u8(&mut self) -> Result<u8> {
         self.array::<1>().map(|[b]| b)
     }
 
     #[inline]
-    pub fn u16(&mut self) -> Result<u16> {
+    pub(crate) fn u16(&mut self) -> Result<u16> {
         self.array().map(u16::from_le_bytes)
     }
 
     #[inline]
-    pub fn u32(&mut self) -> Result<u32> {
+    pub(crate) fn u32(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
     #[inline]
-    pub fn u64(&mut self) -> Result<u64> {
+    pub(crate) fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// Little-endian integer of `n` bytes, `n` in 1..=8.
-    pub fn le(&mut self, n: usize) -> Result<u64> {
+    pub(crate) fn le(&mut self, n: usize) -> Result<u64> {
         self.int(n).map(|bytes| bytes.iter().rev().fold(0, |value, b| value << 8 | u64::from(*b)))
     }
 
     /// Big-endian integer of `n` bytes, `n` in 1..=8.
-    pub fn be(&mut self, n: usize) -> Result<u64> {
+    pub(crate) fn be(&mut self, n: usize) -> Result<u64> {
         self.int(n).map(|bytes| bytes.iter().fold(0, |value, b| value << 8 | u64::from(*b)))
     }
 
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
 
     /// Length-encoded integer of the client protocol (manual: "Protocol::LengthEncodedInteger").
     #[inline]
-    pub fn lenenc(&mut self) -> Result<u64> {
+    pub(crate) fn lenenc(&mut self) -> Result<u64> {
         let start = *self;
         let value = match self.u8()? {
             first @ 0..=250 => Ok(u64::from(first)),
@@ -120,20 +120,20 @@ impl<'a> Reader<'a> {
     }
 
     /// A length-encoded integer that has to fit in memory's address range.
-    pub fn lenenc_len(&mut self) -> Result<usize> {
+    pub(crate) fn lenenc_len(&mut self) -> Result<usize> {
         let value = self.lenenc()?;
         usize::try_from(value).map_err(|_| Error::TooLarge { what: self.what, size: value, limit: usize::MAX as u64 })
     }
 
     /// Length-encoded integer and that many bytes.
-    pub fn lenenc_bytes(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn lenenc_bytes(&mut self) -> Result<&'a [u8]> {
         let n = self.lenenc_len()?;
         self.bytes(n)
     }
 
     /// Unsigned variable-length integer of MySQL's `mysql::serialization` library: the number of trailing one bits of
     /// the first byte is the number of bytes that follow; the value stands above them, little-endian.
-    pub fn varlen(&mut self) -> Result<u64> {
+    pub(crate) fn varlen(&mut self) -> Result<u64> {
         let Some(first) = self.bytes.first() else {
             return Err(Error::Truncated { what: self.what, need: 1, have: 0 });
         };
@@ -147,14 +147,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Signed form of [`Reader::varlen`]: the sign is the lowest bit, negative values are complemented.
-    pub fn varlen_signed(&mut self) -> Result<i64> {
+    pub(crate) fn varlen_signed(&mut self) -> Result<i64> {
         let raw = self.varlen()?;
         let magnitude = (raw >> 1) as i64;
         Ok(if raw & 1 == 1 { !magnitude } else { magnitude })
     }
 
     /// Bytes before the next NUL, which is consumed.
-    pub fn until_nul(&mut self) -> Result<&'a [u8]> {
+    pub(crate) fn until_nul(&mut self) -> Result<&'a [u8]> {
         let at = memchr::memchr(0, self.bytes).ok_or_else(|| self.malformed("text without its end"))?;
         let text = self.bytes(at)?;
         self.skip(1)?;
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Everything that is left.
-    pub fn take_rest(&mut self) -> &'a [u8] {
+    pub(crate) fn take_rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
 }

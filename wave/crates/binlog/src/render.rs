@@ -53,16 +53,16 @@ pub fn render_text(cell: &Cell<'_>, column: &Column, out: &mut Vec<u8>) -> Resul
     Ok(())
 }
 
-pub fn write_int(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_int(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-pub fn write_uint(value: u64, out: &mut Vec<u8>) {
+pub(crate) fn write_uint(value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Four digits: `0000`, `1901`.
-pub fn write_year(year: u16, out: &mut Vec<u8>) {
+fn write_year(year: u16, out: &mut Vec<u8>) {
     if year < 1000 {
         let zeros = if year >= 100 {
             1

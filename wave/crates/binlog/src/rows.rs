@@ -86,9 +86,6 @@ impl<'a> Bitmap<'a> {
     }
 }
 
-/// Flag in [`RowsEvent::flags`]: the last event of its statement; its TABLE_MAPs end here.
-const STMT_END: u16 = 1;
-
 /// A rows event of any version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsEvent<'a> {
@@ -103,7 +100,6 @@ pub struct RowsEvent<'a> {
     pub partial: bool,
     /// Of version 0, whose images have another form.
     old: bool,
-    extra: &'a [u8],
     body: &'a [u8],
 }
 
@@ -131,11 +127,10 @@ impl<'a> RowsEvent<'a> {
         };
         let table_id = r.le(table_id_len)?;
         let flags = r.u16()?;
-        let mut extra = &[][..];
         if format == RowsFormat::V2 {
-            // The length counts its own two bytes.
+            // Extra information, such as the partition; the length counts its own two bytes.
             let n = usize::from(r.u16()?);
-            extra = r.bytes(n.checked_sub(2).ok_or_else(|| r.malformed(format!("extra information of {n} bytes")))?)?;
+            r.skip(n.checked_sub(2).ok_or_else(|| r.malformed(format!("extra information of {n} bytes")))?)?;
         }
         let width = r.lenenc_len()?;
         let columns = Bitmap::read(&mut r, width)?;
@@ -144,42 +139,13 @@ impl<'a> RowsEvent<'a> {
         let columns_after = if two { Bitmap::read(&mut r, width)? } else { columns };
         let partial = event_type == T::PARTIAL_UPDATE_ROWS;
         let old = format == RowsFormat::V0;
-        Ok(Self { table_id, kind, flags, columns, columns_after, partial, old, extra, body: r.take_rest() })
-    }
-
-    /// Whether this event ends its statement.
-    #[must_use]
-    pub fn ends_statement(&self) -> bool {
-        self.flags & STMT_END != 0
-    }
-
-    /// Bytes of row images.
-    #[must_use]
-    pub fn body_len(&self) -> usize {
-        self.body.len()
+        Ok(Self { table_id, kind, flags, columns, columns_after, partial, old, body: r.take_rest() })
     }
 
     /// Whether this is the event without rows and table that a server writes only to end a statement.
     #[must_use]
     pub fn is_dummy(&self) -> bool {
         self.body.is_empty() && matches!(self.table_id, 0xff_ffff | 0xffff_ffff | 0xffff_ffff_ffff)
-    }
-
-    /// Partition of the (after-image of the) rows, where the server tells it (8.0.16 and later).
-    #[must_use]
-    pub fn partition(&self) -> Option<u16> {
-        let mut r = Reader::new("extra row information", self.extra);
-        loop {
-            match r.u8().ok()? {
-                // NDB: its length counts itself.
-                0 => {
-                    let n = usize::from(r.u8().ok()?);
-                    r.skip(n.checked_sub(1)?).ok()?;
-                }
-                1 => return r.u16().ok(),
-                _ => return None,
-            }
-        }
     }
 
     /// The event with MariaDB's compressed column values in plain form, in `buffer`, which is cleared first and does not

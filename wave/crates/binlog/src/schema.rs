@@ -99,8 +99,7 @@ pub enum ColumnType {
 
 impl ColumnType {
     /// Bytes of a value of MariaDB's types of fixed length.
-    #[must_use]
-    pub fn fixed_binary_len(self) -> Option<usize> {
+    pub(crate) fn fixed_binary_len(self) -> Option<usize> {
         match self {
             Self::Uuid | Self::Inet6 => Some(16),
             Self::Inet4 => Some(4),
@@ -117,7 +116,7 @@ pub struct Column {
     pub ty: ColumnType,
     pub unsigned: bool,
     pub nullable: bool,
-    /// For CHAR, VARCHAR, TEXT, ENUM, SET; `Charset::BINARY` marks the binary types.
+    /// For CHAR, VARCHAR, TEXT, ENUM, SET; `Charset::Binary` marks the binary types.
     pub charset: Charset,
     /// The number by which the log tells the character set; 0 where it does not.
     pub collation: u16,

@@ -282,12 +282,6 @@ impl Timestamp {
         self.seconds == 0 && self.micros == 0
     }
 
-    /// Microseconds since 1970-01-01 00:00:00 UTC; 0 for the zero date.
-    #[must_use]
-    pub fn epoch_micros(self) -> i64 {
-        if self.is_zero() { 0 } else { i64::from(self.seconds) * 1_000_000 + i64::from(self.micros) }
-    }
-
     /// The date and time in UTC.
     #[must_use]
     pub fn utc(self) -> DateTime {
@@ -370,8 +364,6 @@ mod tests {
             Timestamp { seconds, micros: 0 }.write(&mut out, 0);
             assert_eq!(out, text.as_bytes());
         }
-        assert_eq!(Timestamp { seconds: 1, micros: 5 }.epoch_micros(), 1_000_005);
-        assert_eq!(Timestamp { seconds: 0, micros: 0 }.epoch_micros(), 0);
         let mut out = Vec::new();
         Timestamp { seconds: 0, micros: 440_000 }.write(&mut out, 2);
         assert_eq!(out, b"1970-01-01 00:00:00.44");

@@ -36,7 +36,7 @@ fn arguments(kind: &str) -> Vec<u8> {
 fn read<'a>(kind: &str, wire: &'a [u8]) -> (Cell<'a>, Column) {
     let arguments = arguments(kind);
     let fsp = arguments.first().copied().unwrap_or(0);
-    let plain = |ty| column(ty, Charset::BINARY);
+    let plain = |ty| column(ty, Charset::Binary);
     let (cell, column, length) = match kind.split(['(', ' ']).next().unwrap() {
         "date" | "old:date" => (Cell::Date(Date::read(wire).unwrap()), plain(ColumnType::Date), 3),
         "time" => (Cell::Time(Time::read(wire, fsp).unwrap()), plain(ColumnType::Time { fsp }), time2_len(fsp)),

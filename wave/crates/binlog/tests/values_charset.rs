@@ -18,7 +18,7 @@ fn every_collation_has_its_character_set() {
     }
     assert_eq!(count, 1311);
     for unknown in [0, 17, 100, 126, 191, 399, 575, 1024, 3328, 65535] {
-        assert_eq!(Charset::from_collation(unknown), Charset::UNKNOWN, "{unknown}");
+        assert_eq!(Charset::from_collation(unknown), Charset::Unknown, "{unknown}");
     }
 }
 
@@ -26,7 +26,7 @@ fn every_collation_has_its_character_set() {
 fn names_are_found_in_any_case() {
     assert_eq!(Charset::from_name("UTF8MB4"), Charset::Utf8mb4);
     assert_eq!(Charset::from_name("utf8"), Charset::Utf8mb3);
-    assert_eq!(Charset::from_name("klingon"), Charset::UNKNOWN);
+    assert_eq!(Charset::from_name("klingon"), Charset::Unknown);
     assert!(Charset::from_name("binary").is_binary());
     assert_eq!(
         [Charset::Utf8mb4, Charset::Ujis, Charset::Gbk, Charset::Latin1].map(Charset::max_bytes_per_char),
@@ -38,7 +38,7 @@ fn names_are_found_in_any_case() {
 fn an_unknown_character_set_is_an_error_even_for_ascii() {
     let mut out = b"before".to_vec();
     assert_eq!(
-        Charset::UNKNOWN.decode_into(b"a", &mut out).unwrap_err().to_string(),
+        Charset::Unknown.decode_into(b"a", &mut out).unwrap_err().to_string(),
         "character set 0 is not supported"
     );
     assert_eq!(out, b"before");
@@ -96,7 +96,7 @@ proptest::proptest! {
     #[test]
     fn no_bytes_are_dropped(bytes in proptest::collection::vec(0u8.., 0..60), id in 0u16..400) {
         let charset = Charset::from_collation(id);
-        if charset != Charset::UNKNOWN && !matches!(charset, Charset::Utf8mb3 | Charset::Ucs2 | Charset::Binary) {
+        if charset != Charset::Unknown && !matches!(charset, Charset::Utf8mb3 | Charset::Ucs2 | Charset::Binary) {
             let decoded = charset.decode(&bytes).unwrap();
             let least = bytes.len().div_ceil(charset.max_bytes_per_char());
             proptest::prop_assert!(decoded.text.chars().count() >= least);

@@ -17,14 +17,14 @@ use crate::spill::{Held, SpillStore};
 
 /// GTID of one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gtid {
+pub(crate) enum Gtid {
     MySql { uuid: [u8; 16], tag: String, gno: u64 },
     MariaDb { domain: u32, server: u32, sequence: u64 },
 }
 
 /// Where a rows event or statement stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RowsPlace {
+pub(crate) struct RowsPlace {
     /// Header time, seconds.
     pub timestamp: u32,
     /// Offset where the event (or the payload it came in) starts.
@@ -37,7 +37,7 @@ pub struct RowsPlace {
 
 /// One thing to publish, in log order.
 #[derive(Clone, Debug)]
-pub enum Item {
+pub(crate) enum Item {
     Rows {
         route: Arc<Route>,
         /// Place of the raw event in [`OpenTransaction::held`].
@@ -54,7 +54,7 @@ pub enum Item {
 
 /// A transaction being read, or read and waiting.
 #[derive(Debug, Default)]
-pub struct OpenTransaction {
+pub(crate) struct OpenTransaction {
     pub gtid: Option<Gtid>,
     /// From the GTID event, microseconds since the Unix epoch.
     pub commit_us: Option<u64>,
@@ -83,7 +83,7 @@ impl OpenTransaction {
     ///
     /// # Errors
     /// The spill fails.
-    pub fn hold_rows(
+    pub(crate) fn hold_rows(
         &mut self,
         route: &Arc<Route>,
         op: Op,
@@ -98,7 +98,7 @@ impl OpenTransaction {
     }
 
     /// Forgets everything held: it was rolled back, or is read again.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.items.clear();
         self.held = Held::default();
         self.savepoints.clear();
@@ -106,7 +106,7 @@ impl OpenTransaction {
     }
 
     /// Takes over the rows of a prepared XA transaction, which this one commits.
-    pub fn adopt(&mut self, prepared: OpenTransaction) {
+    pub(crate) fn adopt(&mut self, prepared: OpenTransaction) {
         self.items = prepared.items;
         self.held = prepared.held;
         self.events = prepared.events;
@@ -116,14 +116,14 @@ impl OpenTransaction {
     }
 
     /// Sets a savepoint, in place of one of the same name.
-    pub fn savepoint(&mut self, name: Vec<u16>) {
+    pub(crate) fn savepoint(&mut self, name: Vec<u16>) {
         self.savepoints.retain(|(known, ..)| *known != name);
         self.savepoints.push((name, self.items.len(), self.held.len()));
     }
 
     /// Drops what came after the savepoint; false, and nothing is dropped, if there is none of this name.
     #[must_use]
-    pub fn rollback_to(&mut self, name: &[u16]) -> bool {
+    pub(crate) fn rollback_to(&mut self, name: &[u16]) -> bool {
         let Some(at) = self.savepoints.iter().position(|(known, ..)| known == name) else { return false };
         self.savepoints.truncate(at + 1);
         let (_, items, held) = self.savepoints[at];
@@ -134,7 +134,7 @@ impl OpenTransaction {
 }
 
 /// Prepared XA transactions by xid.
-pub type Prepared = HashMap<String, OpenTransaction>;
+pub(crate) type Prepared = HashMap<String, OpenTransaction>;
 
 #[cfg(test)]
 mod tests {

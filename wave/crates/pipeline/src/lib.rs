@@ -1,12 +1,12 @@
 //! The instance machine: from log events to records, with no clock, thread or socket.
 //!
 //! One event's way: [`instance::Instance`] takes batches; `reading` turns events into transactions
-//! ([`assembly`]), routes tables to feeds ([`route`]); `publishing` decodes, encodes ([`format`]), partitions
-//! ([`partition`]) and counts what it hands on in the [`ledger`]; [`progress`] is the settled prefix, [`checkpoint`] its
-//! stored form. [`lifecycle`] is the table of states.
+//! (`assembly`), routes tables to feeds (`route`); `publishing` decodes, encodes ([`format`]), partitions (`partition`)
+//! and counts what it hands on in the [`ledger`]; `progress` is the settled prefix, [`checkpoint`] its stored form.
+//! [`lifecycle`] is the table of states.
 #![forbid(unsafe_code)]
 
-pub mod assembly;
+mod assembly;
 mod backoff;
 pub mod checkpoint;
 pub mod feed;
@@ -15,11 +15,11 @@ pub mod instance;
 pub mod io;
 pub mod ledger;
 pub mod lifecycle;
-pub mod partition;
-pub mod progress;
+mod partition;
+mod progress;
 mod publishing;
 mod reading;
-pub mod route;
+mod route;
 pub mod rule;
 pub mod spill;
 pub mod table_name;

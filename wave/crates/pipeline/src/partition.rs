@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Writes the key of a row image into `scratch` and gives its hash.
 #[must_use]
-pub fn key_hash(table: &Table, cells: &[Cell<'_>], scratch: &mut Vec<u8>) -> u64 {
+pub(crate) fn key_hash(table: &Table, cells: &[Cell<'_>], scratch: &mut Vec<u8>) -> u64 {
     scratch.clear();
     if table.primary_key.is_empty() {
         for cell in cells {
@@ -26,7 +26,7 @@ pub fn key_hash(table: &Table, cells: &[Cell<'_>], scratch: &mut Vec<u8>) -> u64
 
 /// The partition of a hash: high bits times count, so that every bit of the hash counts.
 #[must_use]
-pub fn partition_of(hash: u64, partitions: u32) -> u32 {
+pub(crate) fn partition_of(hash: u64, partitions: u32) -> u32 {
     ((u128::from(hash) * u128::from(partitions.max(1))) >> 64) as u32
 }
 

@@ -8,7 +8,7 @@ use crate::checkpoint::{Checkpoint, OpenXa};
 
 /// What is known at the end of a transaction; applied to the frontier when the transaction leaves the ledger.
 #[derive(Clone, Debug)]
-pub struct End {
+pub(crate) struct End {
     pub file_pos: FilePos,
     pub gtid: Option<Gtid>,
     pub seq: u64,
@@ -23,7 +23,7 @@ pub struct End {
 }
 
 #[derive(Clone, Debug)]
-pub enum XaChange {
+pub(crate) enum XaChange {
     None,
     Prepared(OpenXa),
     /// COMMIT or ROLLBACK of this xid.
@@ -33,7 +33,7 @@ pub enum XaChange {
 /// The frontier: the longest settled prefix of the log, which the next checkpoint stores.
 impl Checkpoint {
     /// Moves over one settled transaction.
-    pub fn apply(&mut self, end: End) {
+    pub(crate) fn apply(&mut self, end: End) {
         if end.file_pos > self.position.file_pos {
             self.position.file_pos = end.file_pos;
             self.file_begun = end.file_begun;
@@ -70,7 +70,7 @@ impl Checkpoint {
     }
 
     /// All of this is settled, but for what is prepared only.
-    pub fn executed(&mut self, executed: GtidSet) {
+    pub(crate) fn executed(&mut self, executed: GtidSet) {
         self.position.gtids = executed;
         if let GtidSet::MySql(set) = &mut self.position.gtids {
             for open in self.open_xa.iter().filter_map(|x| x.gtid.as_ref()) {
@@ -84,7 +84,7 @@ impl Checkpoint {
     /// Whether this PREPARE is among the open ones. The xid alone does not tell: it may be used again as soon as it is
     /// decided, before that decision is settled.
     #[must_use]
-    pub fn has_open_xa(&self, prepare: &OpenXa) -> bool {
+    pub(crate) fn has_open_xa(&self, prepare: &OpenXa) -> bool {
         self.open_xa.iter().any(|x| {
             let same_place = match (&x.gtid, &prepare.gtid) {
                 (Some(a), Some(b)) => a == b,
@@ -96,7 +96,7 @@ impl Checkpoint {
 }
 
 /// Adds one GTID to a set; a set of the other server family is replaced only when it is empty.
-pub fn add_gtid(set: &mut GtidSet, gtid: &Gtid) {
+pub(crate) fn add_gtid(set: &mut GtidSet, gtid: &Gtid) {
     match gtid {
         Gtid::MySql { uuid, tag, gno } => {
             if let GtidSet::MySql(s) = set {
@@ -115,7 +115,7 @@ pub fn add_gtid(set: &mut GtidSet, gtid: &Gtid) {
 }
 
 /// Adds all of `other`.
-pub fn union(set: &mut GtidSet, other: &GtidSet) {
+pub(crate) fn union(set: &mut GtidSet, other: &GtidSet) {
     match (set, other) {
         (GtidSet::MySql(a), GtidSet::MySql(b)) => a.union(b),
         (set, other) if set.is_empty() => *set = other.clone(),

@@ -10,7 +10,7 @@ use crate::rule::{EventKinds, RuleError};
 
 /// The prepared encoder of a group.
 #[derive(Debug)]
-pub enum Plan {
+pub(crate) enum Plan {
     None,
     Text(crate::format::text::Style),
     MaxwellJson(Box<maxwell_json::Plan>),
@@ -18,7 +18,7 @@ pub enum Plan {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Member {
+pub(crate) struct Member {
     pub feed: usize,
     pub events: EventKinds,
     /// An update of the key is split into delete and insert.
@@ -26,7 +26,7 @@ pub struct Member {
 }
 
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     pub columns: Option<Vec<u16>>,
     pub plan: Plan,
     pub members: Vec<Member>,
@@ -34,7 +34,7 @@ pub struct Group {
 
 /// A table with the feeds that want its rows.
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     pub table: Table,
     /// The TABLE_MAP event's body after the table id, to recognise the same map when it comes again.
     pub map: Vec<u8>,
@@ -46,7 +46,7 @@ impl Route {
     ///
     /// # Errors
     /// The rule of this feed names a column that the table does not have.
-    pub fn new(
+    pub(crate) fn new(
         table: Table,
         map: &[u8],
         feeds: &[FeedSpec],
@@ -82,7 +82,7 @@ impl Route {
     }
 
     #[must_use]
-    pub fn wanted(&self) -> bool {
+    pub(crate) fn wanted(&self) -> bool {
         !self.groups.is_empty()
     }
 }

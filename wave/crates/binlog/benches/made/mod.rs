@@ -21,7 +21,7 @@ impl Made {
 
     /// `id BIGINT, k INT, c CHAR(120), pad CHAR(60)`, utf8mb4.
     pub(crate) fn bulk() -> Made {
-        let (text, binary) = (Charset::Utf8mb4, Charset::BINARY);
+        let (text, binary) = (Charset::Utf8mb4, Charset::Binary);
         let types = [
             (C::LongLong, binary),
             (C::Long, binary),
@@ -38,7 +38,7 @@ impl Made {
 
     /// 30 columns of ten types.
     pub(crate) fn mixed() -> Made {
-        let (text, binary) = (Charset::Utf8mb4, Charset::BINARY);
+        let (text, binary) = (Charset::Utf8mb4, Charset::Binary);
         let mixed = [
             (C::LongLong, binary, &[1; 8][..]),
             (C::Long, binary, &[1; 4]),

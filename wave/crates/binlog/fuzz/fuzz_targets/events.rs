@@ -28,7 +28,6 @@ impl Stream {
                 }
             }
             Event::Rows(rows) => {
-                let _ = rows.partition();
                 if let Some(table) = self.tables.get(&rows.table_id) {
                     print_rows(rows, table);
                 }
@@ -41,8 +40,7 @@ impl Stream {
                 }
             }
             Event::Query(query) => {
-                let vars = &query.status_vars;
-                let _ = (vars.ddl_xid(), vars.sql_mode(), classify_query(query.sql), query.charset.decode(query.sql));
+                let _ = (classify_query(query.sql), query.charset.decode(query.sql));
             }
             Event::CompressedQuery(query) if uncompress(query.sql, MAX_EVENT, &mut self.buffer).is_ok() => {
                 let _ = classify_query(&self.buffer);

@@ -52,7 +52,6 @@ fn time(fsp: u8, bytes: &[u8]) {
     if let Ok(value) = Timestamp::read(bytes, fsp) {
         let utc = value.utc();
         assert!(value.is_zero() || ((1..=12).contains(&utc.month) && (1..=31).contains(&utc.day)));
-        assert!((0..=u64::from(u32::MAX) * 1_000_000 + 999_999).contains(&value.epoch_micros().unsigned_abs()));
     }
 }
 

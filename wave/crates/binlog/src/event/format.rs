@@ -67,8 +67,7 @@ impl FormatDescription {
     }
 
     /// Length of the post-header of `event_type`, if the server said it.
-    #[must_use]
-    pub fn post_header_len(&self, event_type: EventType) -> Option<u8> {
+    pub(crate) fn post_header_len(&self, event_type: EventType) -> Option<u8> {
         let at = usize::from(event_type.0).checked_sub(1)?;
         self.post_header_lengths.get(at).copied()
     }

@@ -176,26 +176,18 @@ impl<'a> MariaGtid<'a> {
         self.flags & 0x01 != 0
     }
 
-    /// All of it can be rolled back.
-    #[must_use]
-    pub fn transactional(&self) -> bool {
-        self.flags & 0x04 != 0
-    }
-
     #[must_use]
     pub fn ddl(&self) -> bool {
         self.flags & 0x20 != 0
     }
 
     /// The event group ends in XA PREPARE.
-    #[must_use]
-    pub fn prepared_xa(&self) -> bool {
+    fn prepared_xa(&self) -> bool {
         self.flags & 0x40 != 0
     }
 
     /// The event group is the COMMIT or ROLLBACK of a transaction prepared before.
-    #[must_use]
-    pub fn completed_xa(&self) -> bool {
+    fn completed_xa(&self) -> bool {
         self.flags & 0x80 != 0
     }
 

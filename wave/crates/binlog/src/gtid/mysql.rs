@@ -73,27 +73,13 @@ impl MySqlGtidSet {
         self.sources.iter().flat_map(|(uuid, tags)| tags.iter().map(move |(tag, list)| (uuid, tag, list)))
     }
 
-    #[must_use]
-    pub fn interval_count(&self) -> usize {
+    pub(super) fn interval_count(&self) -> usize {
         self.iter().map(|(_, _, list)| list.len()).sum()
-    }
-
-    /// Number of transactions.
-    #[must_use]
-    pub fn transaction_count(&self) -> u64 {
-        self.iter().flat_map(|(_, _, list)| list).map(|i| i.last - i.first + 1).fold(0, u64::saturating_add)
     }
 
     /// Adds one transaction. The usual case, the number after the last, costs two look-ups and no memory.
     pub fn add(&mut self, uuid: Uuid, tag: &str, gno: u64) {
-        self.add_interval(uuid, tag, Interval { first: gno, last: gno });
-    }
-
-    /// Adds transactions; an interval that ends before its start is empty.
-    pub fn add_interval(&mut self, uuid: Uuid, tag: &str, interval: Interval) {
-        if interval.first > interval.last {
-            return;
-        }
+        let interval = Interval { first: gno, last: gno };
         self.sources.entry(uuid).or_default().change(tag, |list| insert(list, interval));
     }
 
@@ -145,51 +131,10 @@ impl MySqlGtidSet {
 
     /// Removes all transactions of `other`.
     pub fn subtract(&mut self, other: &Self) {
-        self.combine(other, |mine, theirs| {
-            let mut out = Vec::new();
-            let mut theirs = theirs.iter().peekable();
-            for interval in mine {
-                let mut first = interval.first;
-                while theirs.next_if(|cut| cut.last < first).is_some() {}
-                while let Some(cut) = theirs.peek().filter(|cut| cut.first <= interval.last) {
-                    if cut.first > first {
-                        out.push(Interval { first, last: cut.first - 1 });
-                    }
-                    if cut.last >= interval.last {
-                        first = interval.last.saturating_add(1);
-                        break;
-                    }
-                    first = cut.last + 1;
-                    theirs.next();
-                }
-                if first <= interval.last {
-                    out.push(Interval { first, last: interval.last });
-                }
-            }
-            out
-        });
-    }
-
-    /// Keeps the transactions that are also in `other`.
-    pub fn intersect(&mut self, other: &Self) {
-        self.combine(other, |mine, theirs| {
-            let (mut out, mut i, mut j) = (Vec::new(), 0, 0);
-            while let (Some(a), Some(b)) = (mine.get(i), theirs.get(j)) {
-                let (first, last) = (a.first.max(b.first), a.last.min(b.last));
-                if first <= last {
-                    out.push(Interval { first, last });
-                }
-                if a.last < b.last { i += 1 } else { j += 1 }
-            }
-            out
-        });
-    }
-
-    fn combine(&mut self, other: &Self, f: impl Fn(&[Interval], &[Interval]) -> Vec<Interval>) {
         self.sources.retain(|uuid, tags| {
-            tags.untagged = f(&tags.untagged, other.intervals(uuid, ""));
+            tags.untagged = difference(&tags.untagged, other.intervals(uuid, ""));
             tags.tagged.retain(|tag, list| {
-                *list = f(list, other.intervals(uuid, tag));
+                *list = difference(list, other.intervals(uuid, tag));
                 !list.is_empty()
             });
             !(tags.untagged.is_empty() && tags.tagged.is_empty())
@@ -216,6 +161,31 @@ fn insert(list: &mut Vec<Interval>, new: Interval) {
         last: touched.last().map_or(new.last, |i| i.last.max(new.last)),
     };
     list.splice(from..to.max(from), [merged]);
+}
+
+/// What of one normalized list is not in another.
+fn difference(mine: &[Interval], theirs: &[Interval]) -> Vec<Interval> {
+    let mut out = Vec::new();
+    let mut theirs = theirs.iter().peekable();
+    for interval in mine {
+        let mut first = interval.first;
+        while theirs.next_if(|cut| cut.last < first).is_some() {}
+        while let Some(cut) = theirs.peek().filter(|cut| cut.first <= interval.last) {
+            if cut.first > first {
+                out.push(Interval { first, last: cut.first - 1 });
+            }
+            if cut.last >= interval.last {
+                first = interval.last.saturating_add(1);
+                break;
+            }
+            first = cut.last + 1;
+            theirs.next();
+        }
+        if first <= interval.last {
+            out.push(Interval { first, last: interval.last });
+        }
+    }
+    out
 }
 
 fn normalize(list: &mut Vec<Interval>) {
@@ -250,8 +220,7 @@ pub fn format_uuid(uuid: &Uuid) -> String {
 }
 
 /// 32 hexadecimal digits with or without the four hyphens, of either case.
-#[must_use]
-pub fn parse_uuid(text: &str) -> Option<Uuid> {
+fn parse_uuid(text: &str) -> Option<Uuid> {
     let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
     let bytes = text.as_bytes();
     let hyphens = bytes.len() == 36;

@@ -107,7 +107,7 @@ fn from_log(map: &TableMap<'_>, types: &[ColumnType], optional: &OptionalMetadat
     for (index, ty) in types.iter().copied().enumerate() {
         let name = optional.names.as_ref().and_then(|names| names.get(index));
         let name = name.map_or_else(|| format!("@{}", index + 1), |n| lossy(n));
-        let charset = if has_charset(ty) { Charset::Untold } else { Charset::BINARY };
+        let charset = if has_charset(ty) { Charset::Untold } else { Charset::Binary };
         let mut column = Column {
             nullable: map.nullable(index),
             visible: optional.visible.is_none_or(|bits| msb_bit(bits, index)),

@@ -70,7 +70,7 @@ fn unescaped(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> char {
 
 /// Character set of a column by its definition.
 pub(super) fn charset(definition: &ColumnDefinition) -> Charset {
-    definition.charset.as_deref().map_or(Charset::BINARY, Charset::from_name)
+    definition.charset.as_deref().map_or(Charset::Binary, Charset::from_name)
 }
 
 /// MariaDB's types that come as BINARY of their length.
@@ -99,7 +99,7 @@ pub(super) fn fits(ty: ColumnType, sql: &SqlType<'_>, charset: Charset) -> bool 
     let fsp = |names: &[&str], fsp: u8| sql.is(names) && sql.number().unwrap_or(0) == u64::from(fsp);
     let bytes = |max_bytes: u16| {
         let factor = charset.max_bytes_per_char() as u64;
-        charset == Charset::UNKNOWN || sql.number().unwrap_or(1) * factor == u64::from(max_bytes)
+        charset == Charset::Unknown || sql.number().unwrap_or(1) * factor == u64::from(max_bytes)
     };
     let blob = |length_bytes: u8| {
         let names: &[&str] = match length_bytes {

@@ -7,7 +7,7 @@ use binlog::query::{QueryKind, Verb, classify_query};
 
 /// A classified statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ddl {
+pub(crate) struct Ddl {
     /// `database-create`, `database-alter`, `database-drop`, `table-create`, `table-alter` (also for RENAME TABLE),
     /// `table-drop`; `ddl` for every other statement.
     pub kind: &'static str,
@@ -19,7 +19,7 @@ pub struct Ddl {
 
 /// Classifies `sql`, executed with default database `database`.
 #[must_use]
-pub fn classify(sql: &str, database: &str) -> Ddl {
+pub(crate) fn classify(sql: &str, database: &str) -> Ddl {
     let QueryKind::Ddl(ddl) = classify_query(sql.as_bytes()) else {
         return Ddl { kind: "ddl", database: database.to_string(), table: None };
     };

@@ -9,7 +9,7 @@ use binlog::schema::Table;
 
 mod escape;
 mod java_number;
-pub mod maxwell_ddl;
+mod maxwell_ddl;
 pub mod maxwell_json;
 mod maxwell_value;
 pub mod row_batch;
