@@ -14,7 +14,7 @@ demo: ## a real MySQL with a small shop, and its changes arriving (SOURCE=mysql:
 test: ## everything, from nothing: set-up, checks, unit, conformance, simulation, integration
 	@deploy/test.sh
 
-check: ## format, lints, licences, spelling, direction of dependencies
+check: ## format, lints, documentation, licences, spelling, direction of dependencies
 	@deploy/check.sh
 
 it: ## integration scenarios on real servers only (ONLY=replay; REPLAY_CHANGES=200000 or HUGE_MIB=2048 for the long ones)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lints, licences, spelling, direction of dependencies. Installs the tools it needs into the cache.
+# Format, lints, documentation, licences, spelling, direction of dependencies. Installs the tools it needs into the cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${BINLAKE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/binlake}
@@ -26,6 +26,7 @@ step "direction of dependencies" deploy/layers.py
 step "spelling" "$tools/bin/typos"
 step "licences and sources" "$tools/bin/cargo-deny" --log-level error check --hide-inclusion-graph licenses bans sources
 step "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
+RUSTDOCFLAGS="-D warnings" step "documentation" cargo doc --workspace --no-deps --quiet
 # Workspaces of their own, which would otherwise break unseen between two runs of deploy/fuzz.sh.
 for crate in wave/crates/binlog wave/crates/mysql-wire; do
   (cd "$crate/fuzz" && step "lints of $crate/fuzz" cargo clippy --no-deps --locked --quiet -- -D warnings && cargo fmt --check)

@@ -1,4 +1,5 @@
 //! Flags and help texts; each command's work is in `wave`.
+#![allow(rustdoc::broken_intra_doc_links, reason = "help texts, whose brackets are no links")]
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //! The session of the embedded backend is this lock. The lock is the kernel's (`flock` on the file `lock`), so it ends
 //! with its process, however that dies. The process number inside is only for the message. Whoever removes the file, or the
 //! folder, takes the lock from its process without its knowing: another one can then lock a new file. So every call of the
-//! coordination looks first whether the locked file is still the one in the folder ([`DataDir::held`]).
+//! coordination looks first whether the locked file is still the one in the folder (`held`).
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

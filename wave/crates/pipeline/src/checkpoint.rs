@@ -42,7 +42,7 @@ impl OpenXa {
     }
 }
 
-/// A durable position of an instance. In memory also how far everything is settled now, see [`crate::progress`].
+/// A durable position of an instance. In memory also how far everything is settled now, see `progress`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     pub position: Position,

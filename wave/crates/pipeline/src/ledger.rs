@@ -5,7 +5,7 @@
 //! checkpoint is the longest all-settled *prefix*, so nothing behind the first can be passed before it either.
 //!
 //! Invariants: the frontier only grows; a record is settled at most once; a GTID joins the executed set only when its
-//! transaction leaves the ledger (see [`Checkpoint::apply`](crate::checkpoint::Checkpoint::apply)); memory is bounded by
+//! transaction leaves the ledger (see `Checkpoint::apply`); memory is bounded by
 //! the caller through [`Ledger::in_flight_bytes`] and [`Ledger::len`].
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! The instance machine: from log events to records, with no clock, thread or socket.
 //!
 //! One event's way: [`instance::Instance`] takes batches; `reading` turns events into transactions
-//! (`assembly`), routes tables to feeds (`route`); `publishing` decodes, encodes ([`format`]), partitions (`partition`)
+//! (`assembly`), routes tables to feeds (`route`); `publishing` decodes, encodes ([`mod@format`]), partitions (`partition`)
 //! and counts what it hands on in the [`ledger`]; `progress` is the settled prefix, [`checkpoint`] its stored form.
 //! [`lifecycle`] is the table of states.
 #![forbid(unsafe_code)]

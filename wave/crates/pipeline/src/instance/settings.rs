@@ -16,7 +16,7 @@ pub struct Limits {
     /// queue and fall out of the processor's caches before its turn comes.
     pub prompt_bytes: u64,
     pub prompt: Duration,
-    /// Bytes of output after which [`Instance::work`] returns to let the driver send.
+    /// Bytes of output after which [`Instance::work`](super::Instance::work) returns to let the driver send.
     pub output_bytes: usize,
     /// Transactions waiting for settlement.
     pub ledger: usize,
