@@ -57,7 +57,8 @@ pub fn plan(config: &Config, make: impl Fn(&str, Option<Secret>) -> CommandResul
     let mut planner = Planner { config, mistakes: Vec::new(), names: Vec::new() };
     let listen = planner.kept(Loopback::parse(config.places.name(UP, "listen"), &config.up.listen));
     if config.sources.is_empty() {
-        let message = "no source: give --source mysql://user@host:3306/ (once per source), or --config FILE";
+        let message =
+            "no source: give --source mysql://user@host:3306/ (once per source), or --config FILE with a [[source]]";
         planner.mistakes.push(Exit::usage(message));
     }
     let sources: Vec<_> = (0..config.sources.len()).map(|i| planner.source(i, &make)).collect();

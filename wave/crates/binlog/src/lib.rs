@@ -5,6 +5,8 @@
 //! a [`schema::Table`], [`rows`] walks the row images of a rows event and gives [`cell::Cell`]s that borrow the event,
 //! [`render`] prints a cell as exact text.
 //!
+//! `examples/rows.rs` is that way in a few lines.
+//!
 //! Invariants: no byte sequence from outside panics or takes memory beyond its bound; a type or event that is not
 //! understood is a named [`Error`], never a wrong value.
 #![forbid(unsafe_code)]
