@@ -51,8 +51,6 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, String>,
     /// Bound of the bytes taken and not reported. Default 32 MiB.
     pub queue_bytes: usize,
-    /// Replicas of topics that are created. Default: the brokers' own.
-    pub replication: Option<i32>,
 }
 
 /// Values of properties may be secrets: only their names are shown.
@@ -62,7 +60,6 @@ impl fmt::Debug for KafkaConfig {
             .field("bootstrap", &self.bootstrap)
             .field("properties", &self.properties.keys())
             .field("queue_bytes", &self.queue_bytes)
-            .field("replication", &self.replication)
             .finish()
     }
 }
@@ -71,12 +68,7 @@ impl KafkaConfig {
     /// The defaults for a cluster.
     #[must_use]
     pub fn new(bootstrap: impl Into<String>) -> Self {
-        KafkaConfig {
-            bootstrap: bootstrap.into(),
-            properties: BTreeMap::new(),
-            queue_bytes: 32 << 20,
-            replication: None,
-        }
+        KafkaConfig { bootstrap: bootstrap.into(), properties: BTreeMap::new(), queue_bytes: 32 << 20 }
     }
 
     fn producer(&self) -> Result<ClientConfig, String> {

@@ -18,23 +18,15 @@ use crate::verify::Verifier;
 
 /// Begins to connect; an event says when it is done.
 ///
-/// The receive buffer is set before connecting, because TCP's window scale is settled then. Keepalive finds a dead peer
-/// also while reading stands still and no deadline runs.
-pub(crate) fn connect(
-    registry: &Registry,
-    token: Token,
-    addr: SocketAddr,
-    receive_buffer: Option<usize>,
-) -> io::Result<TcpStream> {
+/// Keepalive finds a dead peer also while reading stands still and no deadline runs. The receive buffer is left to the
+/// system's own tuning.
+pub(crate) fn connect(registry: &Registry, token: Token, addr: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)),
     )?;
-    if let Some(size) = receive_buffer {
-        socket.set_recv_buffer_size(size)?;
-    }
     match socket.connect(&addr.into()) {
         Err(e) if e.raw_os_error() != Some(EINPROGRESS) && e.kind() != ErrorKind::WouldBlock => return Err(e),
         _ => {}

@@ -31,8 +31,8 @@ mod timers;
 mod verify;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -60,19 +60,11 @@ pub struct WatchOptions {
     pub turn_bytes: usize,
     /// For the TCP connection, and again for TLS and login together.
     pub connect_timeout: Duration,
-    /// Size of the kernel's receive buffer; None leaves its own tuning on, which is best unless memory is scarce.
-    pub receive_buffer: Option<usize>,
 }
 
 impl Default for WatchOptions {
     fn default() -> Self {
-        Self {
-            threads: None,
-            ring_bytes: 8 << 20,
-            turn_bytes: 256 << 10,
-            connect_timeout: Duration::from_secs(10),
-            receive_buffer: None,
-        }
+        Self { threads: None, ring_bytes: 8 << 20, turn_bytes: 256 << 10, connect_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -129,8 +121,8 @@ impl Watch {
             .min_by_key(|(inbox, _)| lock(&inbox.sources).len())
             .expect("start makes at least one thread");
         lock(&inbox.sources).insert(key, source.clone());
-        let server = Mutex::new((spec.endpoint, spec.options));
-        let handle = SourceHandle { source, inbox: inbox.clone(), server };
+        let (endpoint, options) = (spec.endpoint, spec.options);
+        let handle = SourceHandle { source, inbox: inbox.clone(), endpoint, options };
         handle.connect(spec.request, Duration::ZERO);
         handle
     }

@@ -1,7 +1,7 @@
 //! One source as its owner sees it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mysql_wire::{ConnectOptions, EventBatch, ReplicaRequest};
@@ -66,8 +66,8 @@ pub(crate) struct Counters {
 pub struct SourceHandle {
     pub(crate) source: Arc<Source>,
     pub(crate) inbox: Arc<Inbox>,
-    /// Where the last attempt went.
-    pub(crate) server: Mutex<(Endpoint, Arc<ConnectOptions>)>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) options: Arc<ConnectOptions>,
 }
 
 impl SourceHandle {
@@ -114,23 +114,11 @@ impl SourceHandle {
     /// Gives up the present connection, if any, and connects to the same server after a pause. Events of the old
     /// connection that were not taken yet are dropped: the request must begin where the owner stands.
     pub fn connect(&self, request: ReplicaRequest, after: Duration) {
-        let (endpoint, options) = lock(&self.server).clone();
+        let (endpoint, options) = (self.endpoint.clone(), Arc::clone(&self.options));
         let generation = self.source.ring.next_generation();
         self.source.live.store(generation, Relaxed);
         let target = Box::new(Target { endpoint, options, request });
         self.inbox.send(Command::Connect { source: self.source.clone(), target, after, generation });
-    }
-
-    /// [`Self::connect`], from now on to this server.
-    pub fn connect_to(
-        &self,
-        endpoint: Endpoint,
-        options: Arc<ConnectOptions>,
-        request: ReplicaRequest,
-        after: Duration,
-    ) {
-        *lock(&self.server) = (endpoint, options);
-        self.connect(request, after);
     }
 
     /// Gives up the present connection or attempt and drops what was not taken; nothing is reported. [`Self::connect`]

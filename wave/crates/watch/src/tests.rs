@@ -22,18 +22,14 @@ fn request() -> ReplicaRequest {
     }
 }
 
-fn server(host: &str, port: u16) -> (Endpoint, Arc<ConnectOptions>) {
-    (Endpoint { host: host.into(), port }, Arc::new(ConnectOptions::new(host, "u", "secret")))
-}
-
 fn spec(host: &str, port: u16) -> SourceSpec {
-    let (endpoint, options) = server(host, port);
-    SourceSpec { name: "s".into(), endpoint, options, request: request(), signal: None }
-}
-
-fn connect_to(handle: &SourceHandle, host: &str, port: u16) {
-    let (endpoint, options) = server(host, port);
-    handle.connect_to(endpoint, options, request(), Duration::ZERO);
+    SourceSpec {
+        name: "s".into(),
+        endpoint: Endpoint { host: host.into(), port },
+        options: Arc::new(ConnectOptions::new(host, "u", "secret")),
+        request: request(),
+        signal: None,
+    }
 }
 
 fn watch() -> Watch {
@@ -66,8 +62,7 @@ fn refused_connection_and_unknown_host_are_named() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.hint().is_some());
 
-    connect_to(&handle, "no-such-host.invalid", 3306);
-    let error = disconnected(&handle);
+    let error = disconnected(&watch.add(spec("no-such-host.invalid", 3306)));
     // The time limit ends a lookup whose name server does not answer.
     assert!(matches!(error, WatchError::Resolve { .. } | WatchError::ConnectTimeout { .. }), "{error}");
     assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
@@ -95,7 +90,7 @@ fn server_that_never_greets_times_out_and_one_that_talks_nonsense_is_refused() {
     assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0, "the connection is closed");
 
     let http = TcpListener::bind("127.0.0.1:0").unwrap();
-    connect_to(&handle, "127.0.0.1", http.local_addr().unwrap().port());
+    let handle = watch.add(spec("127.0.0.1", http.local_addr().unwrap().port()));
     let (mut peer, _) = http.accept().unwrap();
     peer.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").unwrap();
     let error = disconnected(&handle);
@@ -120,7 +115,8 @@ fn panic_is_reported_and_the_thread_goes_on() {
     let error = disconnected(&handle);
     assert!(matches!(&error, WatchError::Panicked(text) if text == "asked to"), "{error}");
     assert!(idle.try_recv().is_none(), "a source without a connection has lost none");
-    connect_to(&handle, "127.0.0.1", closed_port());
+    drop(silent);
+    handle.connect(request(), Duration::ZERO);
     assert!(matches!(disconnected(&handle), WatchError::Connect { .. }));
 }
 

@@ -300,7 +300,7 @@ impl Loop<'_> {
         mut last_error: Option<WatchError>,
     ) {
         while let Some(addr) = addrs.pop_front() {
-            match connect(poll.registry(), Token(key), addr, self.options.receive_buffer) {
+            match connect(poll.registry(), Token(key), addr) {
                 Ok(stream) => {
                     if let Some(slot) = self.slots.get_mut(&key) {
                         slot.phase = Phase::Connecting { stream, addr, others: addrs };

@@ -103,13 +103,12 @@ fn broken_silent_and_refused_connections_end_with_their_reason() {
     proxy.resume();
 
     // What the server refuses comes with its reason and kind.
-    let wrong = spec(&server.url_of("binlake", "wrong-password"), 1, false);
-    handle.connect_to(wrong.endpoint, wrong.options, wrong.request, Duration::ZERO);
-    let error = failure(&handle);
+    let wrong = watch.add(spec(&server.url_of("binlake", "wrong-password"), 2, false));
+    let error = failure(&wrong);
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(!error.to_string().contains("wrong-password"));
     let missing = StartPosition::File { file: "binlog.999999".into(), pos: 4 };
-    handle.connect_to(through_proxy.endpoint.clone(), through_proxy.options.clone(), from(missing), Duration::ZERO);
+    handle.connect(from(missing), Duration::ZERO);
     let error = failure(&handle);
     assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
 }

@@ -262,7 +262,8 @@ impl KafkaPublisher {
         let refused = |reason: String| PublishError::Topic { topic: name.to_owned(), reason };
         let admin: AdminClient<DefaultClientContext> =
             self.config.client().create().map_err(|error| PublishError::Config(config_error(&error)))?;
-        let replication = TopicReplication::Fixed(self.config.replication.unwrap_or(-1));
+        // As many replicas as the brokers make of their own accord.
+        let replication = TopicReplication::Fixed(-1);
         let count = i32::try_from(partitions).map_err(|_| refused(format!("{partitions} partitions are too many")))?;
         let topic = NewTopic::new(name, count, replication);
         let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
