@@ -3,7 +3,7 @@
 use binlog::event::{AlterPhase, Event, Query, QueryKind, StreamState, Verb, classify_query};
 use binlog::mariadb;
 use binlog::position::FilePos;
-use binlog::query::{NameCase, Renaming};
+use binlog::query::{NameCase, Renaming, readable};
 use pipeline::io::Failure;
 
 use super::{FULL_METADATA, unknown};
@@ -16,19 +16,24 @@ use crate::sql::Sql;
 pub(super) struct Change {
     /// Where it ends.
     pub(super) at: FilePos,
-    /// Empty: it may concern any table.
+    /// Empty: it may concern any table of `database`.
     pub(super) tables: Vec<Key>,
+    /// None: of any.
+    pub(super) database: Option<String>,
     pub(super) renames: Option<Vec<Renaming>>,
     pub(super) dropped: bool,
 }
 
 impl Change {
     pub(super) fn unknown(at: &FilePos) -> Change {
-        Change { at: at.clone(), tables: Vec::new(), renames: None, dropped: false }
+        Change { at: at.clone(), tables: Vec::new(), database: None, renames: None, dropped: false }
     }
 
     pub(super) fn concerns(&self, key: &Key) -> bool {
-        self.tables.is_empty() || self.tables.contains(key)
+        if self.tables.is_empty() {
+            return self.database.as_ref().is_none_or(|database| *database == key.0);
+        }
+        self.tables.contains(key)
     }
 }
 
@@ -125,11 +130,15 @@ const MAX_STATEMENT: usize = 64 << 20;
 fn change(query: &Query<'_>, names: NameCase, at: &FilePos) -> Option<Change> {
     let text = query.text();
     let QueryKind::Ddl(ddl) = classify_query(text.as_bytes()) else { return None };
-    let database = String::from_utf8_lossy(query.schema);
-    (ddl.verb.redefines_tables() && !ddl.temporary).then(|| Change {
-        tables: ddl.tables_in(&database, names),
-        renames: ddl.renames_in(&database, names),
-        dropped: ddl.verb == Verb::DropTable,
+    let default = String::from_utf8_lossy(query.schema);
+    let dropped = ddl.verb == Verb::DropDatabase;
+    // A table that was there before is there still, unless another of these statements took it away.
+    let nothing = !ddl.verb.redefines_tables() || ddl.if_not_exists;
+    (dropped || !nothing && !ddl.temporary).then(|| Change {
+        tables: ddl.tables_in(&default, names),
+        renames: ddl.renames_in(&default, names),
+        dropped: dropped || ddl.verb == Verb::DropTable,
+        database: ddl.database.filter(|_| dropped).filter(|name| readable(name)).map(|name| names.fold(&name)),
         ..Change::unknown(at)
     })
 }
@@ -146,6 +155,24 @@ mod tests {
 
     fn statement(log_pos: u32, sql: &str) -> Vec<u8> {
         event(2, log_pos, &[&[0; 14][..], sql.as_bytes()].concat())
+    }
+
+    #[test]
+    fn a_table_that_is_there_is_not_made_again() {
+        let key = |database: &str| (database.to_string(), "t".to_string());
+        for (sql, of_d, of_e) in [
+            ("CREATE TABLE IF NOT EXISTS d.t (a INT)", false, false),
+            ("CREATE TABLE d.t (a INT)", true, false),
+            ("DROP DATABASE d", true, false),
+            ("DROP SCHEMA IF EXISTS `e`", false, true),
+            ("DROP DATABASE `\u{fffd}`", true, true),
+            ("ALTER DATABASE d CHARACTER SET latin1", false, false),
+        ] {
+            let mut statements = Statements::new(FilePos::default(), NameCase::Sensitive);
+            statements.event(&statement(90, sql)).unwrap();
+            let concerns = |database| statements.changes.iter().any(|change| change.concerns(&key(database)));
+            assert_eq!((concerns("d"), concerns("e")), (of_d, of_e), "{sql}");
+        }
     }
 
     #[test]

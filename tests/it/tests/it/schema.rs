@@ -258,10 +258,12 @@ fn what_cannot_be_known_stops_that_table_alone() {
     let mysql = MySql::with("9.7", &[MINIMAL]).unwrap();
     mysql.sql("CREATE DATABASE it").unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let args = args(&mysql, &dir);
+    let mut args = args(&mysql, &dir);
+    args[3] = "it.*,it2.*".into();
     let mut up = start(&args);
     mysql.sql("CREATE TABLE it.twice (id BIGINT PRIMARY KEY, a INT); INSERT INTO it.twice VALUES (1, 1)").unwrap();
-    mysql.sql("CREATE TABLE it.same (id BIGINT PRIMARY KEY); CREATE DATABASE unrelated").unwrap();
+    mysql.sql("CREATE TABLE it.same (id BIGINT PRIMARY KEY); CREATE DATABASE unrelated; CREATE DATABASE it2").unwrap();
+    mysql.sql("CREATE TABLE it2.t (id BIGINT PRIMARY KEY)").unwrap();
     up.wait_settled(&mysql);
     up.stop();
     // The shape between the two changes was never seen by anybody.
@@ -279,17 +281,26 @@ fn what_cannot_be_known_stops_that_table_alone() {
              CREATE TABLE it.packed (id BIGINT PRIMARY KEY) AS SELECT 8 AS id; INSERT INTO it.packed VALUES (9)",
         )
         .unwrap();
+    // What is there already is left as it is, and what was dropped with its database is not.
+    mysql
+        .sql(
+            "CREATE TABLE IF NOT EXISTS it.same (other INT); INSERT INTO it.same VALUES (2); \
+             CREATE TABLE IF NOT EXISTS it.same (other INT); INSERT INTO it.same VALUES (3); INSERT INTO it2.t VALUES (1); \
+             DROP DATABASE it2; CREATE DATABASE it2; CREATE TABLE IF NOT EXISTS it2.t (other BIGINT PRIMARY KEY)",
+        )
+        .unwrap();
     up = start(&args);
     up.wait_settled(&mysql);
     let health = up.health();
-    assert_eq!(health["quarantined"].as_array().unwrap().len(), 1, "{health:#}");
+    assert_eq!(health["quarantined"].as_array().unwrap().len(), 2, "{health:#}");
+    assert_eq!(health["quarantined"][1]["name"], "it2.t", "{health:#}");
     assert_eq!(health["quarantined"][0]["name"], "it.twice", "{health:#}");
     let said = health["incidents"].to_string();
     assert!(said.contains("it.twice") && said.contains("changed since") && said.contains("=FULL"), "{said}");
     up.stop();
     let rows = read_local(dir.path(), &topic_of(mysql.port()));
     assert_eq!(rows_of(&rows, "twice"), [json!({"id": 1, "a": 1}), json!({"id": 2, "a": 2})]);
-    assert_eq!(rows_of(&rows, "same"), [json!({"id": 1})]);
+    assert_eq!(rows_of(&rows, "same"), [json!({"id": 1}), json!({"id": 2}), json!({"id": 3})]);
     assert_eq!(rows_of(&rows, "made"), [json!({"id": 7})]);
     assert_eq!(rows_of(&rows, "packed"), [json!({"id": 8}), json!({"id": 9})]);
 }

@@ -47,6 +47,8 @@ pub struct Ddl {
     pub database: Option<String>,
     /// About a table that only its session sees.
     pub temporary: bool,
+    /// CREATE TABLE IF NOT EXISTS: a table that is there stays as it is, and the statement is logged all the same.
+    pub if_not_exists: bool,
 }
 
 impl Ddl {
@@ -237,14 +239,19 @@ pub fn savepoint_name(sql: &[u8]) -> Option<String> {
     lexer.identifier()
 }
 
+/// False for a name with characters that could not be read.
+#[must_use]
+pub fn readable(name: &str) -> bool {
+    !name.contains(char::REPLACEMENT_CHARACTER)
+}
+
 impl Ddl {
     fn tables(verb: Verb, tables: Vec<TableName>) -> Self {
-        Self { verb, tables, database: None, temporary: false }
+        Self { verb, tables, database: None, temporary: false, if_not_exists: false }
     }
 
     /// Names no table where a name has characters that could not be read.
     fn if_readable(mut self) -> Self {
-        let readable = |name: &str| !name.contains(char::REPLACEMENT_CHARACTER);
         if !self.tables.iter().all(|t| readable(&t.table) && t.database.as_deref().is_none_or(readable)) {
             self.tables.clear();
         }
@@ -252,7 +259,7 @@ impl Ddl {
     }
 
     fn database(verb: Verb, database: Option<TableName>) -> Self {
-        Self { verb, tables: Vec::new(), database: database.map(|d| d.table), temporary: false }
+        Self { database: database.map(|d| d.table), ..Self::tables(verb, Vec::new()) }
     }
 }
 
@@ -299,8 +306,9 @@ fn create(mut lexer: Lexer<'_>) -> Ddl {
     }
     let temporary = lexer.word("TEMPORARY");
     if lexer.word("TABLE") {
-        lexer.words(&["IF", "NOT", "EXISTS"]);
-        return Ddl { temporary, ..Ddl::tables(Verb::CreateTable, lexer.name().into_iter().collect()) };
+        let if_not_exists = lexer.words(&["IF", "NOT", "EXISTS"]);
+        let tables = lexer.name().into_iter().collect();
+        return Ddl { temporary, if_not_exists, ..Ddl::tables(Verb::CreateTable, tables) };
     }
     if lexer.word("SEQUENCE") {
         lexer.words(&["IF", "NOT", "EXISTS"]);

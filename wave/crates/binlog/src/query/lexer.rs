@@ -86,11 +86,13 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes all of these words if they come.
-    pub(super) fn words(&mut self, words: &[&str]) {
+    pub(super) fn words(&mut self, words: &[&str]) -> bool {
         let mut ahead = self.clone();
-        if words.iter().all(|word| ahead.word(word)) {
+        let found = words.iter().all(|word| ahead.word(word));
+        if found {
             *self = ahead;
         }
+        found
     }
 
     pub(super) fn symbol(&mut self, symbol: u8) -> bool {
