@@ -21,6 +21,7 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Where it listens: with port 0 the one that the system chose.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

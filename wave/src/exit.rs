@@ -23,6 +23,7 @@ impl Exit {
         Exit { code, message: message.into(), hint: None }
     }
 
+    /// Code 2.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Exit::new(2, message)
@@ -35,6 +36,7 @@ impl Exit {
         self
     }
 
+    /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -38,6 +38,7 @@ pub use catch_up::{Ends, MakeEnds};
 pub trait EventSource: Send {
     /// Connects after a while; the answer is an event.
     fn connect(&mut self, from: &Start, after: Duration);
+    /// Gives up the connection and what it still had.
     fn disconnect(&mut self);
     /// The next event; None when there is none within `wait`.
     fn receive(&mut self, wait: Duration) -> Option<SourceEvent>;

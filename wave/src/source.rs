@@ -80,6 +80,7 @@ impl Source {
         if self.url.port == 3306 { self.url.host.clone() } else { format!("{}:{}", self.url.host, self.url.port) }
     }
 
+    /// Host and port of the URL.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { host: self.url.host.clone(), port: self.url.port }

@@ -139,6 +139,7 @@ impl std::fmt::Display for StopLine {
     }
 }
 
+/// An incident, as pages and JSON show it.
 #[derive(Clone, Debug, Serialize)]
 pub struct IncidentLine {
     pub time_ms: u64,

@@ -62,6 +62,7 @@ impl Target {
         Ok(Target::Kafka(config))
     }
 
+    /// As people write it, without properties.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -70,6 +71,7 @@ impl Target {
         }
     }
 
+    /// Partitions that a topic may be made with.
     #[must_use]
     pub fn most_partitions(&self) -> u32 {
         match self {

@@ -43,6 +43,7 @@ pub(super) trait Setting: Sized {
 pub struct Size(pub u64);
 
 impl Size {
+    /// `n` MiB.
     #[must_use]
     pub const fn mib(n: u64) -> Size {
         Size(n << 20)

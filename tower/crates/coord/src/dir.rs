@@ -73,6 +73,7 @@ impl DataDir {
         }
     }
 
+    /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

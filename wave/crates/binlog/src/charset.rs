@@ -213,6 +213,7 @@ impl Charset {
         ALL.get(self as usize).map_or("unknown", |(_, name, _)| name)
     }
 
+    /// Whether values are bytes and no text.
     #[must_use]
     pub fn is_binary(self) -> bool {
         self == Self::Binary

@@ -20,7 +20,9 @@ const MAX_SCALE: u8 = 38;
 pub struct Decimal<'a> {
     /// Exactly [`Decimal::encoded_len`] bytes when made by [`Decimal::read`].
     pub bytes: &'a [u8],
+    /// Digits in all, 1 to 65.
     pub precision: u8,
+    /// Of them behind the point, 0 to 38 and not more than `precision`.
     pub scale: u8,
 }
 

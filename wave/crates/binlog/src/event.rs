@@ -68,23 +68,28 @@ pub enum Event<'a> {
     Incident(Incident),
     /// The server shut down; the next file continues.
     Stop,
+    /// LAST_INSERT_ID (`kind` 1) or INSERT_ID (2) of the next statement.
     IntVar {
         kind: u8,
         value: u64,
     },
+    /// Seeds of RAND() in the next statement.
     Rand {
         seed1: u64,
         seed2: u64,
     },
     UserVar(UserVar<'a>),
+    /// First piece of the file of a LOAD DATA, which an EXECUTE_LOAD_QUERY names.
     BeginLoadQuery {
         file_id: u32,
         data: &'a [u8],
     },
+    /// Its next piece.
     AppendBlock {
         file_id: u32,
         data: &'a [u8],
     },
+    /// The LOAD DATA failed.
     DeleteFile {
         file_id: u32,
     },
@@ -128,6 +133,7 @@ impl StreamState {
         self.format.as_ref().map_or(ChecksumAlg::None, |f| f.checksum)
     }
 
+    /// Of the FORMAT_DESCRIPTION in force; false before the first.
     #[must_use]
     pub fn is_mariadb(&self) -> bool {
         self.format.as_ref().is_some_and(|f| f.mariadb)

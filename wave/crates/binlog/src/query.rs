@@ -102,6 +102,7 @@ impl NameCase {
 /// Old and new name of a table, each a database and a name.
 pub type Renaming = ((String, String), (String, String));
 
+/// What a statement does to what; only what the reader of a log tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     CreateTable,

@@ -58,6 +58,7 @@ impl<'a> Bitmap<'a> {
         self.len == 0
     }
 
+    /// Bit of column `index` (from 0); false beyond the last.
     #[inline]
     #[must_use]
     pub fn get(&self, index: usize) -> bool {
@@ -190,11 +191,13 @@ impl<'a> RowsEvent<'a> {
 pub struct CompressedRows<'a>(pub(crate) RowsEvent<'a>);
 
 impl<'a> CompressedRows<'a> {
+    /// Of the TABLE_MAP that describes the rows.
     #[must_use]
     pub fn table_id(&self) -> u64 {
         self.0.table_id
     }
 
+    /// What the event does.
     #[must_use]
     pub fn kind(&self) -> RowsKind {
         self.0.kind

@@ -79,6 +79,7 @@ impl<'a> TableMap<'a> {
         })
     }
 
+    /// As many as type bytes; not bounded here.
     #[must_use]
     pub fn column_count(&self) -> usize {
         self.types.len()
@@ -90,6 +91,7 @@ impl<'a> TableMap<'a> {
         self.definition
     }
 
+    /// Whether a MariaDB server wrote it: its lists of collations go over other columns.
     #[must_use]
     pub fn is_mariadb(&self) -> bool {
         self.mariadb

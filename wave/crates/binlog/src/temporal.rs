@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 
-/// A DATE as stored.
+/// A DATE as stored: servers have years 0 to 9999, months 0 to 12, days 0 to 31; bytes of others give up to 32767, 15, 31.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Date {
     pub year: u16,
@@ -14,7 +14,7 @@ pub struct Date {
     pub day: u8,
 }
 
-/// A TIME: a span from -838:59:59.999999 to 838:59:59.999999.
+/// A TIME: a span from -838:59:59.999999 to 838:59:59.999999. `micros` is below a second here and in the types below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Time {
     pub negative: bool,
@@ -237,6 +237,7 @@ impl DateTime {
         }
     }
 
+    /// Without the time of day.
     #[must_use]
     pub fn date(self) -> Date {
         Date { year: self.year, month: self.month, day: self.day }

@@ -58,6 +58,7 @@ pub struct DumpRequest {
     pub stop_at_end: bool,
 }
 
+/// Where a dump begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DumpStart {
     /// COM_BINLOG_DUMP: the file's name (empty: the oldest, or for MariaDB by `@slave_connect_state`) and the position of

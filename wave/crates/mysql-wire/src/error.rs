@@ -105,6 +105,7 @@ impl WireError {
         Self::Protocol { what: what.into(), at }
     }
 
+    /// What kind of trouble this is.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Server(error) => server_kind(error),

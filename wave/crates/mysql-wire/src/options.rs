@@ -62,6 +62,7 @@ pub enum SslMode {
 }
 
 impl SslMode {
+    /// In the order of their strictness.
     pub const ALL: [Self; 5] = [Self::Disabled, Self::Preferred, Self::Required, Self::VerifyCa, Self::VerifyIdentity];
 
     /// The name as in a URL: `verify_ca`.
@@ -132,6 +133,7 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
+    /// TLS as by default, no database.
     pub fn new(host: impl Into<String>, user: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self {
             user: user.into(),

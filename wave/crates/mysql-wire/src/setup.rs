@@ -85,10 +85,12 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
+    /// A global variable by its name in lower case; None when the server does not have it, or was not asked yet.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 
+    /// None before the variables are read.
     pub fn server_id(&self) -> Option<u32> {
         self.variable("server_id")?.parse().ok()
     }

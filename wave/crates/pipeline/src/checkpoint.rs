@@ -36,6 +36,7 @@ pub struct OpenXa {
 }
 
 impl OpenXa {
+    /// Where the PREPARE transaction starts.
     #[must_use]
     pub fn place(&self) -> FilePos {
         FilePos { file: self.file.clone(), pos: self.pos }
@@ -84,6 +85,7 @@ fn unknown(begun: &u32) -> bool {
 pub struct CheckpointError(String);
 
 impl Checkpoint {
+    /// The stored form, format 1.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let stored = Stored {
@@ -178,6 +180,7 @@ impl Stopped {
         }
     }
 
+    /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         pack(self)

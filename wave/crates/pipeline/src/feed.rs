@@ -25,6 +25,7 @@ pub enum Order {
     Source,
 }
 
+/// A feed as an instance gets it.
 #[derive(Clone, Debug)]
 pub struct FeedSpec {
     /// Stable name; also the name of its entry beside the checkpoint.

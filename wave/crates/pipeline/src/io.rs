@@ -137,6 +137,7 @@ pub enum Cause {
     Data,
 }
 
+/// Whether a failure goes away by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// Worth a retry.
@@ -161,6 +162,7 @@ pub enum Outcome {
     Unknown(String),
 }
 
+/// What a driver tells the machine.
 #[derive(Debug)]
 pub enum Input {
     Start,
@@ -250,6 +252,7 @@ pub struct CheckpointWrite {
     pub pin: Vec<(String, u32)>,
 }
 
+/// What the machine wants of its driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Take,
@@ -300,6 +303,7 @@ pub enum Command {
     Finished(Ended),
 }
 
+/// How an instance ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Stop, limit, until or the end of a file.
@@ -318,6 +322,7 @@ pub struct Incident {
     pub at: FilePos,
 }
 
+/// Kinds of incidents; logs, metrics and `/healthz` call them by [`IncidentCode::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IncidentCode {
     TableQuarantined,

@@ -86,6 +86,7 @@ impl<T> Ledger<T> {
         }
     }
 
+    /// Ends a [`Ledger::hold`].
     pub fn release(&mut self, slot: Slot) {
         if let Some(e) = self.entry(slot) {
             e.pending = e.pending.saturating_sub(1);
@@ -161,6 +162,7 @@ impl<T> Ledger<T> {
         self.bytes = 0;
     }
 
+    /// What feed number `feed` has out.
     #[must_use]
     pub fn outstanding(&self, feed: u16) -> Outstanding {
         self.feeds.get(usize::from(feed)).copied().unwrap_or_default()
@@ -184,11 +186,13 @@ impl<T> Ledger<T> {
         self.entries.front().map(|entry| &entry.end)
     }
 
+    /// Bytes of records that are out, of all feeds.
     #[must_use]
     pub fn in_flight_bytes(&self) -> u64 {
         self.bytes
     }
 
+    /// Transactions that are not taken off yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()

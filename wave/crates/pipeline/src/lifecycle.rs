@@ -42,6 +42,7 @@ pub enum Event {
     Fatal,
 }
 
+/// All states, for snapshots of the table.
 pub const STATES: [State; 9] = [
     State::Idle,
     State::Taking,
@@ -54,6 +55,7 @@ pub const STATES: [State; 9] = [
     State::Ended,
 ];
 
+/// All events, for the same.
 pub const EVENTS: [Event; 12] = [
     Event::Start,
     Event::Taken,

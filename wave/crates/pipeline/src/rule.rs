@@ -121,6 +121,7 @@ impl TablePatterns {
         Self::new(&parts)
     }
 
+    /// Whether rows of this table are wanted.
     #[must_use]
     pub fn matches(&self, database: &str, table: &str) -> bool {
         let name = format!("{database}.{table}");
@@ -171,6 +172,7 @@ impl EventKinds {
         Ok(kinds)
     }
 
+    /// Whether rows of this operation are wanted.
     #[must_use]
     pub fn wants(self, op: Op) -> bool {
         match op {

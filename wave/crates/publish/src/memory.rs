@@ -56,6 +56,7 @@ impl Memory {
         }
     }
 
+    /// A topic that is there keeps its partitions.
     pub fn create_topic(&self, topic: &str, partitions: u32) {
         let partitions = vec![Vec::new(); partitions as usize];
         self.state().topics.entry(topic.to_owned()).or_insert(partitions);

@@ -71,6 +71,7 @@ pub struct SourceHandle {
 }
 
 impl SourceHandle {
+    /// As in [`SourceSpec::name`].
     #[must_use]
     pub fn name(&self) -> &str {
         &self.source.name
@@ -129,6 +130,7 @@ impl SourceHandle {
         self.inbox.send(Command::Disconnect { key: self.source.key });
     }
 
+    /// Numbers since the source was added, and of now.
     #[must_use]
     pub fn stats(&self) -> SourceStats {
         let counters = &self.source.counters;

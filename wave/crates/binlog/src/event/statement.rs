@@ -10,9 +10,11 @@ use crate::read::Reader;
 /// QUERY: BEGIN, COMMIT, DDL, XA statements, and changes in statement format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
+    /// Connection that ran it.
     pub thread_id: u32,
     /// Seconds.
     pub exec_time: u32,
+    /// The error with which it ended on the server; 0 for none.
     pub error_code: u16,
     /// Default database, UTF-8; empty for none.
     pub schema: &'a [u8],

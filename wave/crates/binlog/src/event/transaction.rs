@@ -15,7 +15,9 @@ pub struct Gtid<'a> {
     pub tag: &'a str,
     /// 0 in ANONYMOUS_GTID.
     pub gno: u64,
+    /// Logical clock of the log file (WL#7165): every transaction up to this number had committed before this one began to.
     pub last_committed: i64,
+    /// Number of this transaction by the same clock; both are 0 before 5.7.
     pub sequence_number: i64,
     /// µs since 1970 of the commit on the server that the log is from; 0 before 8.0.1.
     pub immediate_commit_micros: u64,
@@ -25,6 +27,7 @@ pub struct Gtid<'a> {
     pub transaction_length: u64,
     /// As 90704; 0 when not told.
     pub immediate_server_version: u32,
+    /// Of the server where the transaction began.
     pub original_server_version: u32,
 }
 
@@ -142,7 +145,7 @@ pub struct MariaGtid<'a> {
     pub sequence: u64,
     /// FL_* flags, see the methods.
     pub flags: u8,
-    /// Group commit, if the server told it.
+    /// Equal for transactions of one group commit, if the server told it.
     pub commit_id: Option<u64>,
     /// Of XA PREPARE and of the COMMIT or ROLLBACK of a prepared transaction.
     pub xid: Option<Xid<'a>>,
@@ -174,11 +177,6 @@ impl<'a> MariaGtid<'a> {
     #[must_use]
     pub fn standalone(&self) -> bool {
         self.flags & 0x01 != 0
-    }
-
-    #[must_use]
-    pub fn ddl(&self) -> bool {
-        self.flags & 0x20 != 0
     }
 
     /// The event group ends in XA PREPARE.

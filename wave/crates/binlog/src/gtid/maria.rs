@@ -31,6 +31,7 @@ impl MariaDbGtidPos {
         self.domains.insert(domain, MariaGtidValue { server, sequence });
     }
 
+    /// The last transaction of `domain`; None when it has none.
     #[must_use]
     pub fn get(&self, domain: u32) -> Option<MariaGtidValue> {
         self.domains.get(&domain).copied()
@@ -42,6 +43,7 @@ impl MariaDbGtidPos {
         self.get(domain).is_some_and(|last| sequence <= last.sequence)
     }
 
+    /// Whether every domain of `other` is at or before its position here.
     #[must_use]
     pub fn contains_set(&self, other: &Self) -> bool {
         other.iter().all(|(domain, last)| self.contains(domain, last.sequence))

@@ -99,6 +99,7 @@ impl MySqlGtidSet {
         self.sources.get(uuid).map_or(&[], |tags| tags.get(tag))
     }
 
+    /// Whether this transaction is in the set; `tag` is empty for none.
     #[must_use]
     pub fn contains(&self, uuid: &Uuid, tag: &str, gno: u64) -> bool {
         covers(self.intervals(uuid, tag), Interval { first: gno, last: gno })

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 const WHAT: &str = "JSON diff";
 
+/// What one step of a partial update does at its path (server source: `json_diff.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// The path exists and gets a new value.

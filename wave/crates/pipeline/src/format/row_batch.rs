@@ -41,6 +41,7 @@ impl Schema {
         self.hash
     }
 
+    /// The encoded `Schema` message.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -104,6 +104,7 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Rows decoded, of every operation.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.inserts + self.updates + self.deletes
