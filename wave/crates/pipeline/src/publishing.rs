@@ -387,10 +387,16 @@ impl Instance {
                 continue;
             }
             value.clear();
+            // Behind a CREATE TABLE … SELECT come its rows.
+            let end_of_transaction = p.last_item[feed].is_none_or(|last| last < p.next)
+                && !p.items.iter().skip(p.next + 1).any(|item| matches!(item, Item::Ddl { .. }));
             match &self.config.feeds[feed].format {
                 Format::None => continue,
                 Format::Text(style) => {
                     text::encode_ddl(view, style, &mut value);
+                    if end_of_transaction {
+                        text::encode_commit(view.txn, style, &mut value);
+                    }
                     drop_newline(&mut value);
                 }
                 Format::MaxwellJson(options) => maxwell_json::encode_ddl(view, options, &mut value),
@@ -408,7 +414,7 @@ impl Instance {
             self.flush_feed(feed, now, out);
             for partition in 0..self.feeds[feed].topic.partitions {
                 let id = RowId { seq: p.txn.seq, event: view.event, row: 0, part: 0 };
-                let place = Place { feed, partition, id, end_of_transaction: p.next + 1 == p.items.len() };
+                let place = Place { feed, partition, id, end_of_transaction };
                 self.send_one(&place, None, &value, 0, &p.txn, p.slot, now, out);
             }
         }

@@ -84,12 +84,11 @@ pub fn encode_row(row: &RowView<'_>, style: &Style, out: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// Appends the line of a statement.
+/// Appends the line of a statement; that of its transaction is [`encode_commit`].
 pub fn encode_ddl(ddl: &DdlView<'_>, style: &Style, out: &mut Vec<u8>) {
     let mut text = String::new();
     write_statement(ddl.timestamp, ddl.database, ddl.sql, style, &mut text);
     out.extend_from_slice(text.as_bytes());
-    encode_commit(ddl.txn, style, out);
 }
 
 /// Appends the line that closes a transaction.
