@@ -37,6 +37,9 @@ pub struct ReadOptions {
 /// Quiet time after which `--until-end` ends.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Quiet time after which a partition whose end is not known has no answer to give.
+const NO_ANSWER: Duration = Duration::from_secs(20);
+
 /// Runs the command.
 ///
 /// # Errors
@@ -88,12 +91,22 @@ fn follow(
             None => {
                 printer.out.flush().map_err(not_written)?;
                 if options.until_end && last.elapsed() >= QUIET {
-                    break;
+                    let Some(partition) = reader.behind() else { break };
+                    if last.elapsed() >= NO_ANSWER {
+                        return Err(PrintError::Exit(no_answer(options, partition)));
+                    }
                 }
             }
         }
     }
     printer.out.flush().map_err(not_written)
+}
+
+fn no_answer(options: &ReadOptions, partition: u32) -> Exit {
+    let (topic, seconds) = (&options.topic, NO_ANSWER.as_secs());
+    let message =
+        format!("topic {topic} partition {partition}: no answer for {seconds} s, and its end was not reached");
+    Exit::new(6, message).hint("what was printed is not all there is; is the partition's broker there?")
 }
 
 fn open(options: &ReadOptions, start: Start) -> CommandResult<Box<dyn Reader>> {

@@ -450,3 +450,26 @@ fn a_kafka_topic_that_is_missing() {
     up.stop();
     assert_eq!(ids(&lines(&["read", "--from", &to, "--topic", "missing", "--until-end"])), [1]);
 }
+
+/// The end of what can be reached is not the end of the topic.
+#[test]
+fn a_partition_without_its_broker_is_not_read_to_its_end() {
+    let kafka = Kafka::start(2).unwrap();
+    kafka.create_topic("t", 4, &[]).unwrap();
+    let mysql = MySql::start().unwrap();
+    mysql.sql("CREATE DATABASE it; CREATE TABLE it.t (id BIGINT PRIMARY KEY)").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let to = format!("kafka://{}", kafka.bootstrap());
+    let data = dir.path().to_str().unwrap();
+    let mut up = Up::start(&["--source", &mysql.url(), "--data-dir", data, "--to", &to, "--topic", "t"]);
+    up.wait_streaming();
+    let values: Vec<String> = (0..100).map(|id| format!("({id})")).collect();
+    mysql.sql(&format!("INSERT INTO it.t VALUES {}", values.join(","))).unwrap();
+    up.wait_settled(&mysql);
+    up.stop();
+    let read = ["read", "--from", &to, "--topic", "t", "--until-end"];
+    assert_eq!(lines(&read).len(), 100);
+    kafka.kill_broker(2).unwrap();
+    let run = fails(&read, 6, &["topic t partition", "its end was not reached", "not all there is"]);
+    assert!(run.stdout.lines().count() < 100, "{}", run.stdout);
+}

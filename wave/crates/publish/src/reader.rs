@@ -73,4 +73,9 @@ pub trait Reader {
     /// # Errors
     /// See [`ReadError`].
     fn next(&mut self, wait: Duration) -> Result<Option<StoredRecord>, ReadError>;
+
+    /// A partition of which it is not known that all there is has been given: no record may also mean no answer.
+    fn behind(&self) -> Option<u32> {
+        None
+    }
 }

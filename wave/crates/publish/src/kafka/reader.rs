@@ -37,6 +37,8 @@ pub struct KafkaReader {
     config: KafkaConfig,
     topic: String,
     partitions: i32,
+    /// Of each partition, whether its end was told since the last record of it.
+    ended: Vec<bool>,
 }
 
 impl std::fmt::Debug for KafkaReader {
@@ -59,10 +61,12 @@ impl KafkaReader {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
             .set("allow.auto.create.topics", "false");
         let consumer: BaseConsumer<Errors> =
             client.create_with_context(Errors::default()).map_err(|error| ReadError::Config(config_error(&error)))?;
-        let mut reader = KafkaReader { consumer, config: config.clone(), topic: topic.to_owned(), partitions: 0 };
+        let mut reader =
+            KafkaReader { consumer, config: config.clone(), topic: topic.to_owned(), partitions: 0, ended: Vec::new() };
         let metadata = reader.describe()?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         match found.and_then(MetadataTopic::error).map(Code::from) {
@@ -129,6 +133,12 @@ impl KafkaReader {
         Ok(())
     }
 
+    fn set_ended(&mut self, partition: u32, ended: bool) {
+        if let Some(known) = self.ended.get_mut(partition as usize) {
+            *known = ended;
+        }
+    }
+
     fn list(&self, offset: Offset) -> Result<TopicPartitionList, ReadError> {
         let mut list = TopicPartitionList::new();
         for partition in 0..self.partitions {
@@ -152,7 +162,12 @@ impl Reader for KafkaReader {
                 self.consumer.offsets_for_times(times, ANSWER).map_err(|error| self.failed(&error))?
             }
         };
+        self.ended = vec![false; usize::try_from(self.partitions).unwrap_or_default()];
         self.consumer.assign(&list).map_err(|error| self.failed(&error))
+    }
+
+    fn behind(&self) -> Option<u32> {
+        self.ended.iter().position(|ended| !ended).and_then(|partition| u32::try_from(partition).ok())
     }
 
     fn next(&mut self, wait: Duration) -> Result<Option<StoredRecord>, ReadError> {
@@ -160,7 +175,13 @@ impl Reader for KafkaReader {
         loop {
             match self.consumer.poll(wait.saturating_sub(begin.elapsed())) {
                 None => return Ok(None),
-                Some(Ok(message)) => return Ok(Some(stored(&message))),
+                Some(Ok(message)) => {
+                    let record = stored(&message);
+                    drop(message);
+                    self.set_ended(record.partition, false);
+                    return Ok(Some(record));
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.set_ended(partition.cast_unsigned(), true),
                 // librdkafka tries on by itself; what a retry cannot mend is told.
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
