@@ -56,6 +56,10 @@ pub fn check(config: &Config) -> CommandResult {
 pub fn plan(config: &Config, make: impl Fn(&str, Option<Secret>) -> CommandResult<Source>) -> CommandResult<Plans> {
     let mut planner = Planner { config, mistakes: Vec::new(), names: Vec::new() };
     let listen = planner.kept(Loopback::parse(config.places.name(UP, "listen"), &config.up.listen));
+    if config.up.data_dir.as_os_str().is_empty() {
+        let name = config.places.name(UP, "data_dir");
+        planner.mistakes.push(Exit::usage(format!("{name} \"\": names no folder; write a path such as binlake-data")));
+    }
     if config.sources.is_empty() {
         let message =
             "no source: give --source mysql://user@host:3306/ (once per source), or --config FILE with a [[source]]";
@@ -213,6 +217,7 @@ mod tests {
         let exit = mistakes(
             r#"[up]
 listen = "0.0.0.0:1"
+data_dir = ""
 to = "nowhere"
 [[source]]
 url = "postgres://u@h/"
@@ -242,18 +247,19 @@ topic = "t"
         );
         let begins = [
             "b.toml:2: listen 0.0.0.0:1: only loopback",
-            "b.toml:5: the source's address cannot be read",
-            "b.toml:3: to nowhere: write local or kafka://",
-            "b.toml:6: from yesterday: ",
-            "b.toml:9: tables ",
-            "b.toml:10: events ",
-            "b.toml:11: columns ",
-            "b.toml:12: format text: topics take maxwell-json or binlake",
-            "b.toml:8: topic \"a/b\": ",
-            "b.toml:17: partitions 2000: local takes 1 to 1024",
-            "b.toml:20: the password file /no/such cannot be read",
-            "b.toml:22: two sources are named h-3306; one source may have many feeds",
-            "b.toml:27: two feeds of one source have the topic t",
+            "b.toml:3: data_dir \"\": names no folder",
+            "b.toml:6: the source's address cannot be read",
+            "b.toml:4: to nowhere: write local or kafka://",
+            "b.toml:7: from yesterday: ",
+            "b.toml:10: tables ",
+            "b.toml:11: events ",
+            "b.toml:12: columns ",
+            "b.toml:13: format text: topics take maxwell-json or binlake",
+            "b.toml:9: topic \"a/b\": ",
+            "b.toml:18: partitions 2000: local takes 1 to 1024",
+            "b.toml:21: the password file /no/such cannot be read",
+            "b.toml:23: two sources are named h-3306; one source may have many feeds",
+            "b.toml:28: two feeds of one source have the topic t",
         ];
         let told: Vec<&str> = exit.message.lines().collect();
         assert!(

@@ -194,6 +194,7 @@ fn rights(db: &Database, client: &str) {
     let rich = inspect(&options(&db.url(), "shop.*", None)).unwrap().1;
     let excess = expect(&rich, "rights_excess", Warning);
     assert!(excess.found.contains("SUPER") || excess.found.contains("ALL PRIVILEGES"), "{excess:?}");
+    apply(db, &excess);
     assert_eq!(codes(&rich, Fatal), [""; 0]);
 }
 

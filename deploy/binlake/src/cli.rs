@@ -310,6 +310,7 @@ fn up_config(args: UpArgs) -> CommandResult<Config> {
     }
     if let Some(folder) = args.data_dir {
         config.up.data_dir = folder;
+        config.places.overruled("up", "data_dir");
     }
     if let Some(address) = args.listen {
         config.up.listen = address;

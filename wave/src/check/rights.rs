@@ -111,8 +111,12 @@ fn too_much(rights: &Rights, account: &str, client: &str, findings: &mut Finding
         return;
     }
     let why = "a reader needs no right to change data or the server; whoever steals its password would have them";
+    // Another than the one that is looked at.
+    let reader = if account.starts_with("'binlake'@") { "binlake_reader" } else { "binlake" };
     findings.warning("rights_excess", format!("{account} has {}", names.join(", ")), "an account of its own", why).fix(
-        format!("CREATE USER binlake@'%' IDENTIFIED BY '…'; GRANT REPLICATION SLAVE, {client} ON *.* TO binlake@'%';"),
+        format!(
+            "CREATE USER {reader}@'%' IDENTIFIED BY '…'; GRANT REPLICATION SLAVE, {client} ON *.* TO {reader}@'%';"
+        ),
     );
 }
 
