@@ -13,7 +13,7 @@ mod retention;
 mod rights;
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use mysql_wire::Flavor;
@@ -50,15 +50,12 @@ struct Server {
     flavor: Flavor,
     version: String,
     /// Global variables, names in lower case. The server cuts values at 1024 bytes: ask for long ones by name.
-    variables: HashMap<String, String>,
+    variables: BTreeMap<String, String>,
 }
 
 impl Server {
     fn read(source: &Source, sql: &mut Sql) -> Result<Server, Failure> {
-        let result = sql.query("SHOW GLOBAL VARIABLES")?;
-        let variables = (0..result.rows.len())
-            .filter_map(|row| Some((result.text(row, 0)?.to_ascii_lowercase(), result.text(row, 1)?)))
-            .collect();
+        let variables = sql.query("SHOW GLOBAL VARIABLES")?.named();
         Ok(Server { address: source.address(), flavor: sql.flavor(), version: sql.version(), variables })
     }
 

@@ -147,15 +147,11 @@ impl Planner<'_> {
     ) -> Option<(FeedSpec, TopicSpec)> {
         let places = &self.config.places;
         let option = |key: &str| places.name(part, key);
-        let rule = |key: &str, e: &RuleError| Exit::usage(format!("{} {e}", option(key)));
-        let tables = self.kept(TablePatterns::parse(&feed.tables).map_err(|e| rule("tables", &e)));
-        let events = self.kept(EventKinds::parse(&feed.events).map_err(|e| rule("events", &e)));
-        let columns = self.kept(Columns::new(&feed.columns).map_err(|e| rule("columns", &e)));
-        let format = self.kept(match feed.format.as_str() {
-            "maxwell-json" => Ok(Format::MaxwellJson(maxwell_json::Options::default())),
-            "binlake" => Ok(Format::Binlake),
-            other => Err(Exit::usage(format!("{} {other}: topics take maxwell-json or binlake", option("format")))),
-        });
+        let rule = parse_rule(option, &feed.tables, Some(&feed.events), &feed.columns);
+        let rule = rule.map_err(|mistakes| self.mistakes.extend(mistakes)).ok();
+        let format = self.kept(topic_format(&feed.format).ok_or_else(|| {
+            Exit::usage(format!("{} {}: topics take maxwell-json or binlake", option("format"), feed.format))
+        }));
         let topic = match &feed.topic {
             Some(topic) => {
                 let fit = check_name(topic).map_err(|e| Exit::usage(format!("{} {topic:?}: {e}", option("topic"))));
@@ -175,8 +171,7 @@ impl Planner<'_> {
                 Err(Exit::usage(format!("{} {wanted}: {target} takes 1 to {most}", option("partitions"))))
             })
         });
-        let rule = Rule { tables: tables?, events: events?, columns: columns? };
-        let (name, format) = (topic?, format?);
+        let (name, rule, format) = (topic?, rule?, format?);
         Some((
             FeedSpec { name: name.clone(), rule, format, order: Order::RowKey, max_record_bytes: MAX_RECORD_BYTES },
             TopicSpec { name, create_partitions: Some(partitions?) },
@@ -184,8 +179,37 @@ impl Planner<'_> {
     }
 }
 
+/// Builds a rule of what a person asks for; `option` is how he finds a value of this name.
+///
+/// # Errors
+/// Every pattern, event kind or column list that cannot be read.
+pub(crate) fn parse_rule(
+    option: impl Fn(&str) -> String,
+    tables: &str,
+    events: Option<&str>,
+    columns: &[String],
+) -> Result<Rule, Vec<Exit>> {
+    let wrong = |key: &str, e: &RuleError| Exit::usage(format!("{} {e}", option(key)));
+    let tables = TablePatterns::parse(tables).map_err(|e| wrong("tables", &e));
+    let events = events.map_or(Ok(EventKinds::default()), EventKinds::parse).map_err(|e| wrong("events", &e));
+    let columns = Columns::new(columns).map_err(|e| wrong("columns", &e));
+    match (tables, events, columns) {
+        (Ok(tables), Ok(events), Ok(columns)) => Ok(Rule { tables, events, columns }),
+        (tables, events, columns) => Err([tables.err(), events.err(), columns.err()].into_iter().flatten().collect()),
+    }
+}
+
+/// A format of topics, by its name.
+pub(crate) fn topic_format(name: &str) -> Option<Format> {
+    match name {
+        "maxwell-json" => Some(Format::MaxwellJson(maxwell_json::Options::default())),
+        "binlake" => Some(Format::Binlake),
+        _ => None,
+    }
+}
+
 /// One end of a command for all mistakes, each told once: what several sources have in common is wrong for each of them.
-fn together(mut mistakes: Vec<Exit>) -> Exit {
+pub(crate) fn together(mut mistakes: Vec<Exit>) -> Exit {
     let mut told = BTreeSet::new();
     mistakes.retain(|mistake| told.insert(mistake.message.clone()));
     let code = mistakes.iter().find(|e| e.code == 2).or(mistakes.first()).map_or(1, |e| e.code);

@@ -161,6 +161,8 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Reference;
+    use crate::secrets;
 
     #[test]
     fn stable_identity_is_stable_and_distinct() {
@@ -173,14 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_is_given_goes_before_that_of_the_url() {
-        for (url, given, password) in [
-            ("mysql://u:of-the-url@h/", Some("given"), "given"),
-            ("mysql://u@h/", Some("given"), "given"),
+    fn a_password_that_is_pointed_to_goes_before_that_of_the_url() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "of-the-file\n").unwrap();
+        let reference = Reference::File(file.path().to_path_buf());
+        for (url, reference, password) in [
+            ("mysql://u:of-the-url@h/", Some(&reference), "of-the-file"),
+            ("mysql://u@h/", Some(&reference), "of-the-file"),
             ("mysql://u:of-the-url@h/", None, "of-the-url"),
         ] {
-            let source = Source::unasked(url, given.map(Secret::new)).unwrap();
-            assert_eq!(source.options.password.expose(), password);
+            let given = reference.map(|r| secrets::resolve(r).unwrap());
+            assert_eq!(Source::unasked(url, given).unwrap().options.password.expose(), password);
         }
     }
 

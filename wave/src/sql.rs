@@ -104,13 +104,9 @@ impl Sql {
     /// # Errors
     /// A broken connection, or a server that has neither variable.
     pub fn identity(&mut self) -> Result<String, Failure> {
-        let found = self.query("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_id', 'server_uuid')")?;
-        let value = |name: &str| {
-            let row =
-                (0..found.rows.len()).find(|i| found.text(*i, 0).is_some_and(|n| n.eq_ignore_ascii_case(name)))?;
-            found.text(row, 1)
-        };
-        value("server_uuid").or_else(|| value("server_id").map(without_uuid)).ok_or_else(|| {
+        let names = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_id', 'server_uuid')";
+        let mut found = self.query(names)?.named();
+        found.remove("server_uuid").or_else(|| found.remove("server_id").map(without_uuid)).ok_or_else(|| {
             let message =
                 format!("{}: the server tells neither its server_uuid nor its server_id", self.source.address());
             Failure::new(FailureKind::Permanent, Cause::Data, message)

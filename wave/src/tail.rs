@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use binlog::position::FilePos;
 use coord::{CoordError, Fence, SourceId, Taken, Write};
 use pipeline::feed::{FeedSpec, Format, MAX_RECORD_BYTES, Order};
-use pipeline::format::{maxwell_json, text};
+use pipeline::format::text;
 use pipeline::instance::{InstanceConfig, Limits};
 use pipeline::io::{Ended, FailureKind, Incident, IncidentCode};
-use pipeline::rule::{Columns, EventKinds, Rule, RuleError, TablePatterns};
+use pipeline::rule::Rule;
 use publish::TopicSpec;
 use publish::file::{FilePublisher, Framing};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,6 +23,7 @@ use crate::config::Reference;
 use crate::coordinator::Ownable;
 use crate::exit::{CommandResult, Exit, complain};
 use crate::files::{self, Files};
+use crate::plan::{parse_rule, together, topic_format};
 use crate::position::{From, Until};
 use crate::questions::{FileQuestions, ServerQuestions};
 use crate::remote::Remote;
@@ -56,33 +57,16 @@ pub struct TailOptions {
 }
 
 /// Reads a format's name; None is the default for what stdout is.
-///
-/// # Errors
-/// A name that is not built, with the list of those that are.
 fn parse_format(name: Option<&str>, terminal: bool) -> CommandResult<Format> {
-    let style = || text::Style { color: terminal && std::env::var_os("NO_COLOR").is_none(), ..text::Style::default() };
-    Ok(match name {
-        None if terminal => Format::Text(style()),
-        None | Some("maxwell-json") => Format::MaxwellJson(maxwell_json::Options::default()),
-        Some("text") => Format::Text(style()),
-        Some("binlake") => Format::Binlake,
-        Some("none") => Format::None,
-        Some(other) => {
-            return Err(Exit::usage(format!("--format {other}: not built; formats are {}", FORMATS.join(", "))));
+    match name.unwrap_or(if terminal { "text" } else { "maxwell-json" }) {
+        "text" => {
+            let color = terminal && std::env::var_os("NO_COLOR").is_none();
+            Ok(Format::Text(text::Style { color, ..text::Style::default() }))
         }
-    })
-}
-
-fn parse_rule(options: &TailOptions) -> CommandResult<Rule> {
-    let usage = |option: &str, e: &RuleError| Exit::usage(format!("{option} {e}"));
-    Ok(Rule {
-        tables: TablePatterns::parse(&options.tables).map_err(|e| usage("--tables", &e))?,
-        events: match &options.events {
-            Some(list) => EventKinds::parse(list).map_err(|e| usage("--events", &e))?,
-            None => EventKinds::default(),
-        },
-        columns: Columns::new(&options.columns).map_err(|e| usage("--columns", &e))?,
-    })
+        "none" => Ok(Format::None),
+        name => topic_format(name)
+            .ok_or_else(|| Exit::usage(format!("--format {name}: not built; formats are {}", FORMATS.join(", ")))),
+    }
 }
 
 /// Runs the command until its end, or until `stop` is set.
@@ -92,7 +76,8 @@ fn parse_rule(options: &TailOptions) -> CommandResult<Rule> {
 pub fn run(options: &TailOptions, stop: &AtomicBool) -> CommandResult {
     let terminal = std::io::stdout().is_terminal();
     let format = parse_format(options.format.as_deref(), terminal)?;
-    let rule = parse_rule(options)?;
+    let named = |key: &str| format!("--{key}");
+    let rule = parse_rule(named, &options.tables, options.events.as_deref(), &options.columns).map_err(together)?;
     let from = options.from.as_deref().map(|f| From::parse("--from", f)).transpose()?.unwrap_or(From::Now);
     let until = options.until.as_deref().map(|u| Until::parse("--until", u)).transpose()?;
     let stats = options.stats || matches!(format, Format::None);

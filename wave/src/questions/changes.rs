@@ -146,15 +146,12 @@ fn change(query: &Query<'_>, names: NameCase, at: &FilePos) -> Option<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(kind: u8, log_pos: u32, body: &[u8]) -> Vec<u8> {
-        let size = 19 + body.len() as u32;
-        let head = [&[0; 4][..], &[kind], &[0; 4], &size.to_le_bytes(), &log_pos.to_le_bytes(), &[0; 2]].concat();
-        [&head, body].concat()
-    }
+    use kit::events::{ROTATE, XID, event, query};
 
     fn statement(log_pos: u32, sql: &str) -> Vec<u8> {
-        event(2, log_pos, &[&[0; 14][..], sql.as_bytes()].concat())
+        let mut event = query(sql);
+        event[13..17].copy_from_slice(&log_pos.to_le_bytes());
+        event
     }
 
     #[test]
@@ -181,12 +178,12 @@ mod tests {
         let mut statements =
             Statements::new(FilePos { file: "b.000001".into(), pos: GIB_4 - 100 }, NameCase::Sensitive);
         for raw in
-            [statement(u32::MAX - 9, "BEGIN"), statement(50, "ALTER TABLE d.t ADD c INT"), event(16, 90, &[0; 8])]
+            [statement(u32::MAX - 9, "BEGIN"), statement(50, "ALTER TABLE d.t ADD c INT"), event(XID, 0, 90, &[0; 8])]
         {
             statements.event(&raw).unwrap();
         }
         assert_eq!((statements.changes[0].at.pos, statements.at.pos), (GIB_4 + 50, GIB_4 + 90));
-        statements.event(&event(4, 0, &[&4_u64.to_le_bytes()[..], b"b.000002"].concat())).unwrap();
+        statements.event(&event(ROTATE, 0, 0, &[&4_u64.to_le_bytes()[..], b"b.000002"].concat())).unwrap();
         statements.event(&statement(300, "DROP TABLE d.t")).unwrap();
         assert_eq!(statements.changes[1].at, FilePos { file: "b.000002".into(), pos: 300 });
     }

@@ -1,5 +1,7 @@
 //! Commands after login and their answers in the text protocol (protocol manual, "Command Phase").
 
+use std::collections::BTreeMap;
+
 use crate::error::{ServerError, WireError};
 use crate::reader::Reader;
 
@@ -45,6 +47,13 @@ impl QueryResult {
     pub fn text(&self, row: usize, column: usize) -> Option<String> {
         let value = self.rows.get(row)?.get(column)?.as_deref()?;
         Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// Rows of a name and a value, as SHOW VARIABLES gives them: by name in lower case, without those that are NULL.
+    pub fn named(&self) -> BTreeMap<String, String> {
+        (0..self.rows.len())
+            .filter_map(|row| Some((self.text(row, 0)?.to_ascii_lowercase(), self.text(row, 1)?)))
+            .collect()
     }
 }
 

@@ -134,9 +134,7 @@ impl ReplicaSetup {
             return;
         }
         self.planned = true;
-        self.info.variables = (0..result.rows.len())
-            .filter_map(|row| Some((result.text(row, 0)?.to_ascii_lowercase(), result.text(row, 1)?)))
-            .collect();
+        self.info.variables = result.named();
         self.steps = plan(&self.info, &self.request).into();
     }
 }
